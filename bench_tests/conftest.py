@@ -1,4 +1,4 @@
-"""Searches for a capacity take minutes each: they run only if asked for."""
+"""Searches for a capacity take minutes each, so they run only on request."""
 
 import pytest
 
@@ -6,7 +6,7 @@ MARKER = "capacity"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect searches, but for ``-m capacity``, ``-k capacity`` or their own file."""
+    """Deselect searches, except with ``-m capacity``, ``-k capacity`` or their own file."""
     selection = config.option.markexpr + config.option.keyword
     if MARKER in selection or any("test_capacity" in argument for argument in config.args):
         return

@@ -1,4 +1,4 @@
-"""How much each server carries: the highest rate that keeps the SLO, with its interval.
+"""The capacity of each server: the highest rate that keeps the SLO, with its interval.
 
 Deselected by default, as a search takes minutes: ``pytest bench_tests/ -m capacity``.
 """

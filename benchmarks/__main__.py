@@ -57,8 +57,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     if not options.report_only:
         if nginx.executable() is None and set(options.parts) & AGAINST_NGINX:
-            say("nginx is not installed, and is what all peers are measured against: "
-                "apt-get install nginx-light")  # fmt: skip
+            say("nginx is not installed, but all peers are measured against it: apt-get install "
+                "nginx-light")  # fmt: skip
             return 1
         absent = left_out()
         for name, reason in absent.items():
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
                 "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             }
             data = PARTS[name].run(settings)
-            # What we ran ourselves is in the load now: hardly more than a process on each core.
+            # The load average now includes our own processes: hardly more than one on each core.
             about["busy"] = machine.busy(own=len(usable_cores())) or about["busy"]
             report.keep(PARTS[name], data, about)
     report.write()

@@ -1,4 +1,4 @@
-"""Taking the processor from a process: CPU quotas, signals, and others that want it too."""
+"""Taking the processor from a process: CPU quotas, signals, and competing processes."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class ControlGroup:
         """Move a process into the group.
 
         Raises:
-            OSError: the system refuses it; of a real-time process, version 1 always does where the
+            OSError: the system refuses it; version 1 always refuses a real-time process if the
                 group has no real-time budget.
         """
         (self.directory / "cgroup.procs").write_text(str(pid))
 
     def limit(self, share: float | None) -> None:
-        """Allow so much of one processor, no less than 0.01; ``None``: as much as there is."""
+        """Limit the group to a share of one processor, at least 0.01; ``None``: no limit."""
         quota = None if share is None else int(share * _PERIOD)
         if self._old:
             (self.directory / "cpu.cfs_period_us").write_text(str(_PERIOD))
@@ -119,7 +119,7 @@ def quota_refused() -> str | None:
 
 
 def stop_for(pid: int, seconds: float) -> None:
-    """Stop a process by a signal and let it go on after some seconds."""
+    """Stop a process by a signal and continue it after some seconds."""
     os.kill(pid, signal.SIGSTOP)
     try:
         time.sleep(seconds)
@@ -131,8 +131,8 @@ def stop_for(pid: int, seconds: float) -> None:
 def hog_processors(begin: int, seconds: float) -> None:
     """Occupy every core with a busy loop of real-time priority 50, and wait for their end.
 
-    Each ends by itself. Nothing else runs meanwhile, but for what the kernel keeps back of the
-    real-time processes' share (a twentieth as a rule).
+    Each ends by itself. Nothing else runs meanwhile, except in the share of time that the kernel
+    withholds from real-time processes (usually a twentieth).
 
     Args:
         begin: on the monotonic clock, ns.

@@ -19,14 +19,14 @@ STEP: Final = 1.2
 MAX_LAG: Final = 1_000.0
 """Limit of the p99 lag in µs."""
 CONNECTIONS: Final = 256
-"""More than elsewhere: at 30,000/s a server pause of 3 ms uses up a hundred."""
+"""More than in other parts: at 30,000/s, a server pause of 3 ms occupies a hundred connections."""
 SECONDS: Final = 2.0
 LOWEST: Final = 50
 WAYS: Final = ("held", "prompt")
 """The rate is held; and the p99 lag is below its limit too."""
 _SETTLE: Final = 0.7
 _TRIES: Final = 2
-"""A failed step is retried once: something else may have used the machine for a moment."""
+"""A failed step is retried once: other work may have disturbed it for a moment."""
 _STRIDE: Final = 4
 """Stride of the first, coarse search in rungs: a factor of two."""
 
@@ -83,7 +83,7 @@ class Ladder:
         return math.floor(math.log(rate / self.bar) / math.log(STEP))
 
     def measure(self, peer: Peer, rate: int, seed: int) -> dict[str, Any]:
-        """Return what a peer makes of a rate."""
+        """Return how a peer does at a rate."""
         generator, server = measure.apart()
         short = Settings(
             settle=_SETTLE, seconds=SECONDS, body_bytes=self.settings.body_bytes

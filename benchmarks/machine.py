@@ -30,10 +30,10 @@ def describe() -> dict[str, str]:
 
 
 def busy(own: int = 0) -> float | None:
-    """Return how many processes of others want to run (1 min), if they leave no core idle.
+    """Return how many other processes are runnable (1 min), if they leave no core idle.
 
     Args:
-        own: processes of ours that want to run, at most.
+        own: the most processes of our own that are runnable.
     """
     load = os.getloadavg()[0] - own
     return load if load > len(os.sched_getaffinity(0)) else None

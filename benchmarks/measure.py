@@ -32,7 +32,7 @@ _END_LIMIT: Final = 30.0
 
 
 def held(rate: float, offered: float, seconds: float) -> bool:
-    """Return whether a rate seen in a window of some seconds is the one that was offered."""
+    """Return whether the rate measured in a window of some seconds is the offered rate."""
     return rate >= HELD * offered - 3 * math.sqrt(offered / seconds)
 
 
@@ -57,7 +57,7 @@ class Server(Protocol):
 
 
 class MeasurementError(Exception):
-    """A run gave no figure; the message says why."""
+    """A run gave no result; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class _Sample:
 
     @classmethod
     def take(cls, pid: int, server: Server) -> _Sample:
-        # Slow steps first; the three samples that must coincide, last.
+        # Slow steps first; the three samples that must be simultaneous come last.
         members = tree(pid)
         threads = {}
         for process in members:

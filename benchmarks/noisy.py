@@ -1,8 +1,8 @@
 """``python -m benchmarks.noisy HOW -- COMMAND``: run a command many times under noise.
 
 ``realtime``: on every core, a process of real-time priority above the load generator's takes the
-processor for 15 ms at a time, five times a second at random times, all at once. ``busy``: an
-ordinary process on every core never sleeps. ``none``: for comparison.
+processor for 15 ms at a time, five times a second at random times, all at once. ``busy``: a process
+of normal priority on every core never sleeps. ``none``: for comparison.
 
 A line for each run, with its exit status and the last line of its output; exit status 1 where one
 of them was not 0.
@@ -66,7 +66,7 @@ NOISES: Final[Mapping[str, Callable[[Path], AbstractContextManager[None]]]] = {
     "busy": busy_loops,
     "none": _nothing,
 }
-"""By name, what makes the machine noisy until the end of a block."""
+"""By name, context managers that make the machine noisy."""
 
 
 def _run(command: Sequence[str]) -> tuple[int, str, int]:

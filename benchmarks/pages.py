@@ -1,4 +1,4 @@
-"""What the page of a saved run takes, made by the command as a user would."""
+"""Time and memory to make the page of a saved run, with the command that users have."""
 
 from __future__ import annotations
 

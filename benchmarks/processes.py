@@ -21,8 +21,8 @@ _CPUCLOCK_SCHED: Final = 2  # the kernel's name for a process's clock in nanosec
 
 
 def prepare_child(cpus: Sequence[int] | None = None) -> None:
-    """Have a new process end when this one ends, and run on some processors alone."""
-    # The child ends with the benchmarks, however those end: nothing may keep loading the machine.
+    """Have a new process end with this one, and run only on some processors."""
+    # The child ends with the benchmarks, however those end: nothing may go on using the machine.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if cpus:
         os.sched_setaffinity(0, cpus)
@@ -105,7 +105,7 @@ def busy_threads(pid: int) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class Memory:
-    """The greatest memory in bytes that a process has used so far, and what it is."""
+    """The peak memory of a process so far, in bytes, and which process it is."""
 
     command: str
     peak: int

@@ -1,4 +1,4 @@
-"""The order in which peers run: another one first in each round."""
+"""The order in which peers run: a different one is first in each round."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def rounds(settings: Settings, peers: Sequence[Peer]) -> Iterator[tuple[int, Pee
 
 
 def say(*words: object) -> None:
-    """Tell how far the benchmarks are."""
+    """Log how far the benchmarks are."""
     print(*words, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks is asked to do, and where its files go."""
+"""Settings of a run of the benchmarks, and where its files go."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Settings:
     Attributes:
         repeats: how often every figure is measured; reports give the median.
         seconds: length of the steady window in which a run is measured.
-        settle: seconds of load before that window, which count for nothing.
+        settle: seconds of load before that window, which do not count.
         only: names of the peers to run; all if empty.
         body_bytes: size of each request's body.
         quick: whether this is only to see that everything runs.
@@ -41,7 +41,7 @@ class Settings:
 
 
 def make_body(size: int) -> bytes:
-    """Return a JSON body of exactly ``size`` bytes, such as a small image has."""
+    """Return a JSON body of exactly ``size`` bytes, like that of a small image."""
     head, tail = b'{"instances": [[', b"]]}"
     pixels = b"0.4980392, " * (size // 11 + 1)
     inside = pixels[: size - len(head) - len(tail)]

@@ -1,4 +1,4 @@
-"""The few statistics that the reports need."""
+"""Statistics for the reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Spread:
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Return the median and range of those values that there are."""
+    """Return the median and range of the values that are not missing."""
     known = [value for value in values if value is not None]
     if not known:
         return None
@@ -68,8 +68,8 @@ def lag_figures(lag: Times) -> dict[str, float]:
 def lattice_lag(times: Times, rate: float) -> Times:
     """Return how late each of some evenly paced events was, relative to the best even lattice.
 
-    The lattice ``t0 + i / rate`` is the latest of which no event is early: what all events have in
-    common, such as the way to the server, is taken for no lag at all.
+    The lattice ``t0 + i / rate`` is the latest for which no event is early: a delay that all events
+    have in common, such as the way to the server, does not count as lag.
     """
     ideal = np.round(np.arange(len(times)) * (1e9 / rate)).astype(np.int64)
     offset = np.sort(times) - ideal
@@ -80,8 +80,8 @@ def lattice_lag(times: Times, rate: float) -> Times:
 def paired_lag(scheduled: Times, arrived: Times) -> Times | None:
     """Return arrival minus schedule, both sorted; ``None`` if their numbers differ.
 
-    Which arrival belongs to which scheduled time is not asked: where two overtake each other, the
-    lags swap, and the distribution hardly changes.
+    Arrivals are not matched to scheduled times: if one overtakes another, their lags swap, and the
+    distribution hardly changes.
     """
     if len(scheduled) != len(arrived):
         return None

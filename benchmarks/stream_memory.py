@@ -57,7 +57,7 @@ def main(streams: int, parts: int, results: Path) -> None:
 
 
 def _case(records: Records) -> CaseResult:
-    """Return a case with an SLO, whose bounds are drawn and whose goodput is known."""
+    """Return a case with an SLO, so that the page draws its bounds and goodput."""
     clauses = parse_slo("ttft.p99<300ms, tpot.p99<50ms")
     found = with_goodput(saved.case(records, rate=_RATE, records=records), clauses, _LATE)
     return dataclasses.replace(found, clauses=tuple(judge(clauses, found)))

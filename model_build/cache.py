@@ -75,7 +75,7 @@ def _lock_of(entry: Path) -> Path:
 
 
 def _remove_abandoned(entry: Path) -> None:
-    """Remove what killed builds have left: of ``entry``, whose lock is held, and of all others."""
+    """Remove the remains of killed builds: of ``entry``, whose lock is held, and of all others."""
     for abandoned in entry.parent.glob(".*.*"):
         name = abandoned.name[1:].rpartition(".")[0]
         if not abandoned.is_dir():
@@ -84,7 +84,7 @@ def _remove_abandoned(entry: Path) -> None:
             shutil.rmtree(abandoned, ignore_errors=True)
             continue
         with suppress(OSError), _lock_of(entry.with_name(name)).open("r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever builds it holds this
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by the process that builds it
             shutil.rmtree(abandoned, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ from model_build.training import Evaluation, Recipe
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What is to be said of one training.
+    """The facts about one training.
 
     Attributes:
         command: the command line which gave the weights.

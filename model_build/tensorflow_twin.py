@@ -5,7 +5,7 @@ Where PyTorch and TensorFlow differ:
 * A PyTorch convolution with padding 1 pads one pixel on every side. Keras' ``same`` pads only
   below and on the right when the stride is 2, so padding is a layer of its own here.
 * Batch normalisation is folded into the convolution before it, computed in float64. TorchScript's
-  ``freeze`` does the same on the other side, so neither server has it easier.
+  ``freeze`` does the same, so neither server has an advantage.
 * A convolution under oneDNN *aborts the process* when its input has the wrong rank. The first
   layer therefore ensures the shape, at run time, with an error that a server can answer with.
 """

@@ -144,7 +144,7 @@ def predict_torch(
 
 
 def predict_archive(archive: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return what the TorchScript inside a TorchServe archive predicts."""
+    """Return the logits of the TorchScript inside a TorchServe archive."""
     with zipfile.ZipFile(archive) as opened:
         # In memory, as torch.jit.load needs to seek.
         content = io.BytesIO(opened.read(f"{STEM}.pt"))
@@ -154,7 +154,7 @@ def predict_archive(archive: Path, images: npt.NDArray[np.float32]) -> npt.NDArr
 
 
 def predict_onnx(path: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return what ONNX Runtime makes of an ONNX file."""
+    """Return the logits that ONNX Runtime computes from an ONNX file."""
     import onnxruntime  # noqa: PLC0415  # not needed for TorchServe
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -16,7 +16,7 @@ from pytest_servebench.load.pacing import set_priority
 
 
 class _Upstream(asyncio.Protocol):
-    """A connection to a server, whose answers go to one client."""
+    """A connection to a server that passes its answers to one client."""
 
     def __init__(self, client: asyncio.Transport) -> None:
         self._client = client

@@ -97,7 +97,7 @@ class Server:
     def records(
         self, rate: float, seconds: float, dice: np.random.Generator, slower: Slower = steady
     ) -> Records:
-        """Return what a load sees that begins on an idle server."""
+        """Return what a load measures that begins on an idle server."""
         arrivals = self.arrivals(rate, seconds, dice)
         number = len(arrivals)
         took = self.services(number, dice) * slower(arrivals)
@@ -117,7 +117,7 @@ class Server:
         )  # fmt: skip
 
     def probe(self, plan: Plan, dice: np.random.Generator, slower: Slower = steady) -> ProbeOutcome:
-        """Return what came of a probe."""
+        """Return the outcome of a probe."""
         records = self.records(plan.rate, plan.seconds, dice, slower)
         beyond = records.latency() >= self.bound
         drain = max(0.0, (int(records.done.max(initial=0)) - records.window) / 1e9)
@@ -242,7 +242,7 @@ def search(
         server: to search.
         settings: of the search.
         seed: of the dice.
-        machine: on which it runs; by default its speed is constant, and no work seen.
+        machine: on which it runs; by default its speed is constant, and its work is not seen.
     """
     dice = np.random.default_rng(seed)
     looking, sent, now = CapacitySearch((ALLOWED,), settings), 0, 0.0

@@ -1,4 +1,4 @@
-"""Servers whose inner life is known: what a sizing model must recognize, or refuse."""
+"""Servers with known behaviour, which a sizing model must recognize or refuse."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def shared(slots: int) -> Departures:
 
 
 def batches(most: int, longer: float = 0.1) -> Departures:
-    """Serve all that wait together, up to ``most``; each but the first makes it ``longer``."""
+    """Serve batches of up to ``most`` requests; each after the first makes one ``longer``."""
 
     def departures(arrivals: Seconds, drawn: Seconds) -> Seconds:
         left = np.empty(len(arrivals))
@@ -192,4 +192,4 @@ OTHERS: Final = (
     Server("10 % longer per busy slot", "M/M/1", 4, fifo(4, slower=0.1), 0.020),
     Server("last come, first served", "M/M/1", 1, last_come_first, 0.005),
 )
-"""Servers that it does not."""
+"""Servers that the model does not describe."""

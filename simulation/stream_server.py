@@ -1,4 +1,4 @@
-"""A server that streams what each request tells it to: ``python -m simulation.stream_server``.
+"""A server that streams what each request asks for: ``python -m simulation.stream_server``.
 
 It prints its port, and speaks HTTP/1.1 and, if a client does from the start, HTTP/2. The body of a
 request is JSON, as :class:`.streaming.Script` writes it. Bytes go out at absolute times after the

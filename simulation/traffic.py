@@ -1,4 +1,4 @@
-"""Traffic that a run sees little of: rare long pauses, and bursts of arrivals.
+"""Traffic with rare events: long pauses, and bursts of arrivals.
 
 Many runs are simulated at once, request by request: all servers serve first come, first served, and
 times are in mean services.
@@ -91,7 +91,7 @@ RARE: Final = (
     Traffic(1.0, 4, 0.6, bursts=Bursts(2.5, 0.3, 200)),
     Traffic(0.25, 2, 0.5, bursts=Bursts(5, 0.1, 40)),
 )
-"""Pauses and bursts of which a run of some thousand requests sees few."""
+"""Pauses and bursts that are rare in a run of some thousand requests."""
 
 
 @dataclass(frozen=True)

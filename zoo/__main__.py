@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def install(
     examples: Sequence[Example],
 ) -> tuple[dict[Example, Path | None], dict[Example, str]]:
-    """Return the interpreter of each example, none for pytest's; and why others have none."""
+    """Return each example's interpreter (none: pytest's), and why the other examples have none."""
     pythons: dict[Example, Path | None] = {}
     failures: dict[Example, str] = {}
     for example in examples:

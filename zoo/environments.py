@@ -1,4 +1,4 @@
-"""A Python environment for each server: servers need packages that exclude each other."""
+"""A Python environment for each server, as servers need conflicting versions of packages."""
 
 import importlib.util
 import os

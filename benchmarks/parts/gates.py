@@ -1,4 +1,4 @@
-"""False alarms of gates on simulated pairs, and whether they detect a slower server."""
+"""False alarms of gates on simulated pairs of runs, and whether gates detect a slower server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CPU time, send lag and latency of unary gRPC, beside HTTP/1.1 and other clients of gRPC."""
+"""CPU time, send lag and latency of unary gRPC, compared with HTTP/1.1 and other gRPC clients."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def run(settings: Settings) -> Data:
 def _cells(names: Sequence[str], only: Sequence[str]) -> Iterator[tuple[_Cell, list[Peer]]]:
     peers = available(only, [BY_NAME[OURS], *GRPC_PEERS])
     for rate in sorted({*RATES, LAG_RATE}):
-        # The lag of the others is not known, and their CPU time is measured at the other rates.
+        # The lag of the others is unknown, and their CPU time is measured at the other rates.
         yield _Cell(names[0], _ECHO, rate), [peer for peer in peers if peer.tells or rate in RATES]
     ours = [peer for peer in peers if peer.name in (OURS, OURS_GRPC)]
     yield _Cell(names[0], _SHORT, _SHORT_RATE), ours
@@ -97,7 +97,7 @@ def _measure(peer: Peer, cell: _Cell, number: int, settings: Settings) -> dict[s
         "peer": peer.name, "place": PLACE[peer.name], "server": cell.server,
         "answer": cell.answer, "offered": cell.rate, "repeat": number, "window": short.seconds,
     }  # fmt: skip
-    # Together they need two cores, which the kernel does not always leave to them.
+    # Together they need two cores, which the kernel does not always give them.
     generator, other = apart() if cell.rate == RATES[-1] else (None, None)
     try:
         with (

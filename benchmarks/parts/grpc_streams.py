@@ -1,4 +1,4 @@
-"""What it changes when workers share a gRPC connection."""
+"""The effect of workers sharing gRPC connections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTLE: Final = 0.7
 
 
 def run(settings: Settings) -> Data:
-    """Measure ours with connections that more and more workers share, in turn."""
+    """Measure our engine, in turn, with more and more workers on each connection."""
     server = grpc_echo.available()[0]
     runs = []
     for rate in RATES:

@@ -104,9 +104,9 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold the coverage of each percentile against the bar, and the time."""
+    """Compare the coverage of each percentile, and the time, with their targets."""
     result = []
-    many = int(data["replications"]) >= REPLICATIONS  # of few, 99 % may well be all
+    many = int(data["replications"]) >= REPLICATIONS  # of few, 99 % may be all
     for metric in METRICS:
         found = [
             (one, one["counts"][metric]) for one in data["cells"] if metric not in one["exact"]
@@ -141,7 +141,7 @@ def bars(data: Data) -> Sequence[Bar]:
             f"{sum(one >= LEAST for one in shares)} of {len(shares)} reach it",
             f">= {100 * LEAST:.0f} %", min(shares) >= LEAST if enough else None,
         ))  # fmt: skip
-    # Of few runs, a share of 2.5 % may well look like 5 %: three standard errors.
+    # With few runs, a share of 2.5 % may look like 5 %: three standard errors.
     most = WRONG + 3 * (WRONG * (1 - WRONG) / RARELY) ** 0.5
     for what, wrong in (
         ("SLOs on p99 that passed with the truth for their bound",
@@ -244,7 +244,7 @@ def _share(one: Mapping[str, Any], bound: int, verdict: str) -> float:
 
 
 def _passed_knowingly(one: Mapping[str, Any]) -> float:
-    """Return the share that passed at the truth of the runs that saw what is rare."""
+    """Return the share that passed at the truth, of the runs that saw a rare event."""
     passed, runs = int(one["verdicts"][0]["passed"]), int(one["replications"])
     unseen = one["unseen"] or {"runs": 0, "passed": 0}
     return (passed - int(unseen["passed"])) / max(1, runs - int(unseen["runs"]))

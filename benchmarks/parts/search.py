@@ -95,7 +95,7 @@ def counted(
     name: str, truth: float, load: float, late: Exceedances,
     found: Sequence[Search], budget: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return how many searches found what.
+    """Return the counts of what searches found.
 
     Args:
         name: of the queue.
@@ -144,7 +144,7 @@ def _coverage(cell: Mapping[str, Any]) -> float:
 
 
 def coverage_bar(cell: Mapping[str, Any]) -> Bar:
-    """Return whether as many intervals hold the capacity as should, unless few were closed."""
+    """Return whether enough intervals contain the capacity, unless few were closed."""
     least = 0.95 - 3 * math.sqrt(0.95 * 0.05 / max(1, int(cell["closed"])))
     enough = int(cell["closed"]) >= int(cell["searches"]) / 3
     return Bar(
@@ -156,7 +156,7 @@ def coverage_bar(cell: Mapping[str, Any]) -> Bar:
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold coverage, widths, the ends of open answers and budgets against their bars."""
+    """Compare coverage, widths, the bounds of open results and budgets with their targets."""
     result = []
     for cell in data["cells"]:
         result.append(coverage_bar(cell))
@@ -185,7 +185,7 @@ def bars(data: Data) -> Sequence[Bar]:
 
 
 def _seen(data: Data) -> list[Mapping[str, Any]]:
-    """Return the cells but those of machines whose speed nobody can know."""
+    """Return all cells except those of machines whose speed cannot be known."""
     return [
         *data["cells"],
         *(cell for cell in data.get("varied", ()) if cell["machine"]["seen"]),
@@ -202,10 +202,10 @@ def _on_machine(cell: Mapping[str, Any]) -> str:
 
 
 def _bars_of_speed(cells: Sequence[Mapping[str, Any]]) -> list[Bar]:
-    """Hold searches on machines whose speed is seen against their bars.
+    """Compare searches on machines whose speed can be seen with their targets.
 
-    Intervals hold the capacity at its median; and where it varies, more of all searches find it so
-    than if it were not seen.
+    Intervals must contain the capacity at the median speed; if the speed varies, more searches must
+    find it than if the speed could not be seen.
     """
     result = [coverage_bar(cell) for cell in cells if cell["machine"]["seen"]]
     right, searches = ({True: 0, False: 0} for _ in range(2))

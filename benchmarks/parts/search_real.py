@@ -88,7 +88,7 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold the coverage against its bar."""
+    """Compare the coverage with its target."""
     return [search.coverage_bar(data)]
 
 

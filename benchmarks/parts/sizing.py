@@ -1,4 +1,4 @@
-"""The sizing model on known servers: what it predicts beyond the loads that it was fitted to."""
+"""The sizing model on known servers: predictions beyond the loads that it was fitted to."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LEAST_REFUSED: Final = 0.95
 LONGEST: Final = 2.0
 _PLENTY: Final = 64  # connections
 _ROUNDING: Final = 1e-8  # seconds: records are in ns
-_UNLIMITED: Final = 150  # places, of which hardly any is ever needed
+_UNLIMITED: Final = 150  # places, hardly any of which is ever needed
 
 
 class _Limits(NamedTuple):
@@ -221,7 +221,7 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold coverage, numbers of slots and refusals against their targets."""
+    """Compare coverage, numbers of slots and refusals with their targets."""
     repeats = int(data["repeats"])
     many = repeats >= REPEATS
     result = []

@@ -1,4 +1,4 @@
-"""What streamed answers cost, and how exact their times are."""
+"""The cost of streamed answers, and the error of their times."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _figures(late: npt.NDArray[np.int64]) -> dict[str, float]:
 
 
 def _saved(size: tuple[int, int], results: Path) -> dict[str, Any]:
-    """Return what a load of so many streams of so many parts took, saved below ``results``."""
+    """Return the figures of a load of so many streams of so many parts, saved below ``results``."""
     command = [sys.executable, "-m", "benchmarks.stream_memory", *map(str, size), str(results)]
     told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     found: dict[str, Any] = json.loads(told)
@@ -108,7 +108,7 @@ def _load(server: StreamServer, script: Script, most: int, seed: int, seconds: f
 
 
 def _errors(made: LoadResult, server: StreamServer) -> dict[str, float]:
-    """Return how much later events were stamped here than the server wrote them, µs."""
+    """Return how much later than the server wrote them events were stamped here, µs."""
     way = _STREAMED.request().way
     assert way is not None
     load = collect(made, [way]).load
@@ -143,7 +143,7 @@ def _over_plain(data: Data) -> stats.Spread | None:
 
 
 def _pages(data: Data, name: str, *, few: bool = False) -> list[float]:
-    """Return what the pages of the many or the few streams took."""
+    """Return the figures of the pages of the many or the few streams."""
     number = min(one["streams"] for one in data["pages"])
     return [float(one[name]) for one in data["pages"] if (one["streams"] == number) is few]
 

@@ -46,7 +46,7 @@ def columns(data: Data) -> Mapping[str, Mapping[str, str]]:
 
 
 def bars(data: Data) -> Sequence[Bar]:
-    """Hold the coverage of each quantity's statistics against the bar."""
+    """Compare the coverage of each quantity's statistics with the target."""
     many = int(data["replications"]) >= REPLICATIONS
     result = []
     for quantity in QUANTITIES:
@@ -67,7 +67,7 @@ def bars(data: Data) -> Sequence[Bar]:
 
 
 def _often_open(one: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
-    """Return whether there are so few requests that many intervals have no end to be beyond."""
+    """Return whether there are so few requests that many intervals have no upper end."""
     return counts["open"] >= int(one["replications"]) / 10
 
 

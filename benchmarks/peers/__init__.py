@@ -31,7 +31,7 @@ class Job:
         directory: where the peer's files and output go; its own for each run.
         body: file with the body of each request.
         seed: seed of the arrivals, where the peer takes one.
-        stamps: whether the peer is to tell its stamps, where that costs it something.
+        stamps: whether the peer is to report its stamps, if that costs something.
         streams: workers of ours that share a connection, over gRPC.
     """
 
@@ -115,8 +115,8 @@ class Peer(Protocol):
         open_loop: whether arrivals keep to a schedule, whatever the server does.
         arrivals: ``"poisson"``, ``"constant"`` or ``"closed"``.
         lag_from: how its lag is measured, for the report; empty if it has none.
-        tells: whether it gives stamps of its own.
-        top_rate: a rate near which it is at home, for the measurement of its memory.
+        tells: whether it reports its own stamps.
+        top_rate: a rate that it handles easily, for the measurement of its memory.
     """
 
     name: str
@@ -140,16 +140,16 @@ class Peer(Protocol):
         ...
 
     def stamps(self, job: Job) -> Stamps | None:
-        """Return what the peer knows of each request, if it tells."""
+        """Return what the peer knows about each request, if it reports that."""
         ...
 
     def told(self, job: Job) -> dict[str, float]:
-        """Return other figures that the peer tells: ``latency_p50`` in µs, ``dropped``."""
+        """Return other figures that the peer reports: ``latency_p50`` in µs, ``dropped``."""
         ...
 
 
 class Plain:
-    """What most peers have in common."""
+    """Base class with what most peers have in common."""
 
     def environment(self, job: Job) -> Mapping[str, str]:  # noqa: ARG002 - most need nothing
         """Return nothing."""
@@ -171,12 +171,12 @@ def find(program: str) -> str | None:
 
 
 def missing_program(program: str, source: str) -> str | None:
-    """Return what to say of a program, or ``None`` if it is there."""
+    """Return that a program is missing, for a message; ``None`` if it is there."""
     return None if find(program) else f"{program} is not installed ({source})"
 
 
 def missing_module(*modules: str) -> str | None:
-    """Return what to say of modules, or ``None`` if all are there."""
+    """Return which modules are missing, for a message; ``None`` if all are there."""
     lost = [name for name in modules if importlib.util.find_spec(name) is None]
     return f"{', '.join(lost)} not installed" if lost else None
 

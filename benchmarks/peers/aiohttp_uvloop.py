@@ -1,4 +1,4 @@
-"""aiohttp on uvloop, the client that one would write: one task for each request."""
+"""aiohttp on uvloop, as one would write a client: one task for each request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""hey and wrk: closed loops, the floor of what a request costs."""
+"""hey and wrk: closed loops, a lower bound for the cost of a request."""
 
 from __future__ import annotations
 

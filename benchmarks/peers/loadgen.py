@@ -20,7 +20,7 @@ _TRACE = "mlperf_log_trace.json"
 
 
 class LoadGen(Plain):
-    """LoadGen keeps the schedule; a system under test of ours passes queries on by HTTP."""
+    """LoadGen keeps the schedule; our system under test passes queries on over HTTP."""
 
     name = "loadgen"
     title = "MLPerf LoadGen, Server scenario, aiohttp as the client"
@@ -64,7 +64,7 @@ def issue_lags(trace: str) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 class Client:
-    """A system under test that passes each query on, from a loop in a thread of its own."""
+    """A system under test that passes each query on, from an event loop in its own thread."""
 
     def __init__(self, job: Job) -> None:
         """Start the loop."""

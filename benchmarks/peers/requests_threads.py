@@ -17,7 +17,7 @@ THREADS = 10
 
 
 class Requests(Plain):
-    """What is often written first: gaps are slept one after another, so that lateness adds up."""
+    """The usual first attempt: it sleeps for one gap after another, so that lateness adds up."""
 
     name = "requests"
     title = "`requests` in ten threads, a queue, and a scheduler that sleeps"
@@ -68,7 +68,7 @@ def load(job: Job) -> None:
         waiting.put(int(ideal * 1e9))
         asked += 1
         if time.monotonic() > start + job.seconds:
-            break  # lateness has added up: skip the rest of the schedule
+            break  # lateness has accumulated: skip the rest of the schedule
     for _ in workers:
         waiting.put(None)
     until = time.monotonic() + 5

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_servebench.load.runner import LoadResult
 
 GENERATOR = "pytest_servebench.load.generator"
-"""What the command line of the generator's own process has in it."""
+"""A string in the command line of the generator's own process."""
 _HTTP: Final = "http/1.1"
 GRPC: Final = "grpc"
 """Its transport over gRPC."""

@@ -1,4 +1,4 @@
-"""A client that only reads and stamps: how late this machine has a process read what is streamed.
+"""A client that only reads and stamps: how late any process on this machine reads a stream.
 
 ``python -m benchmarks.targets.bare_reader PORT RATE SECONDS SEED`` sends the request of its
 standard input at Poisson arrivals, and prints as JSON its CPU time in ns, and for each request, in

@@ -1,4 +1,4 @@
-"""How late this machine wakes a process that does nothing else, and sleeps until the time."""
+"""How late this machine wakes a process that only sleeps until a given time."""
 
 from __future__ import annotations
 

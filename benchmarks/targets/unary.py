@@ -1,4 +1,4 @@
-"""The server for a peer of the parts on gRPC: gRPC's for gRPC, nginx for HTTP/1.1."""
+"""The server for a peer in the gRPC parts: a gRPC server for gRPC, nginx for HTTP/1.1."""
 
 from __future__ import annotations
 

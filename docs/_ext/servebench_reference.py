@@ -77,7 +77,7 @@ _MESSAGES: Final[Mapping[str, Any]] = {
 
 @dataclass
 class Option:
-    """One option of the plugin, as pytest's parser was told of it.
+    """One option of the plugin, as registered with pytest's parser.
 
     Attributes:
         name: with its dashes.
@@ -100,7 +100,7 @@ class Option:
 
 
 class Recorder:
-    """Stands for pytest's parser, and keeps what it is told."""
+    """Stands in for pytest's parser, and keeps what is registered."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
@@ -140,7 +140,7 @@ def recorded_options() -> dict[str, Option]:
 
 
 class OptionsDirective(SphinxDirective):
-    """The options that are named, or all that were not named before."""
+    """The options that are named, or all that no earlier directive named."""
 
     optional_arguments = 1
     final_argument_whitespace = True

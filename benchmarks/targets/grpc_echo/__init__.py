@@ -65,7 +65,7 @@ def message(content: bytes) -> bytes:
 
 
 def cpp_missing() -> str | None:
-    """Return what the C++ server cannot be built without, or ``None``."""
+    """Return what is missing to build the C++ server, or ``None``."""
     for program, package in _PROGRAMS.items():
         if shutil.which(program) is None:
             return f"{program} is not installed (apt-get install {package})"

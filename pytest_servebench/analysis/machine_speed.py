@@ -25,7 +25,7 @@ from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.analysis.request_shifts import Repeats
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.stats.machine_speeds import Loads, Speeds, speeds
-from pytest_servebench.stats.waiting import time_on_a_slower_machine, waiting_share
+from pytest_servebench.stats.waiting import time_on_a_slower_machine, waiting
 
 _ALIKE: Final = 0.02
 """How much the answer bytes, connections and successes per request may differ."""
@@ -87,8 +87,14 @@ def machine_of_loads(pair: Pair, records: tuple[Repeats, Repeats] = ((), ())) ->
     if slower == 1:
         return STEADY
     faster = records[0] if slower > 1 else records[1]
-    shares = [waiting_share(rows.scheduled / 1e9, rows.latency()) for rows in faster]
-    return Machine(slower, time_on_a_slower_machine(fmean(shares or [0.0]), slower))
+    seen = [waiting(rows.scheduled / 1e9, rows.latency()) for rows in faster]
+    if not seen:
+        return Machine(slower, slower)
+    found = min(one.found for one in seen)
+    most = max(case.buffer_size + case.workers for case in pair.every)
+    room = max(most / found, 1.0) if found else math.inf
+    share = fmean(one.share for one in seen)
+    return Machine(slower, time_on_a_slower_machine(share, slower, room))
 
 
 def machine_of_searches(base: Searches, new: Searches) -> Machine | None:

@@ -79,8 +79,8 @@ class ServedModel:
         """Check artifacts and tolerances.
 
         Raises:
-            ModelError: an artifact is no path; or a tolerance is no number, or is for an output
-                that the model does not have.
+            ModelError: an artifact is not a path, a tolerance is not a number, or it is for an
+                output that the model does not have.
         """
         for kind, path in self.artifacts.items():
             if not isinstance(path, (str, os.PathLike)):

@@ -68,7 +68,7 @@ def as_case(result: CapacityResult, probes: Iterable[CaseResult]) -> CapacityCas
     if not known:
         return None
     limits = " and ".join(sorted(limit.clause for limit in result.limits))
-    found = result.state == "found"  # otherwise the ends are no interval around the value
+    found = result.state == "found"  # otherwise the ends are not an interval around the value
     estimates = {"capacity": Estimate(result.value, result.low, result.high)} if found else {}
     one = known[0]
     changed = dataclasses.replace(

@@ -126,7 +126,7 @@ class Change:
 
     @property
     def detectable(self) -> float:
-        """Return the smallest change for the worse that this pair could have told from noise."""
+        """Return the smallest change for the worse that could have been detected in this pair."""
         smaller = not METRICS[self.metric].larger_is_better
         value, end = self.change.value, self.strict.low if smaller else self.strict.high
         if METRICS[self.metric].is_share:

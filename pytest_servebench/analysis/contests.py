@@ -33,7 +33,7 @@ RATE: Final = 2 * (1 - NORMAL.cdf(math.sqrt(2) * Z))
 _PAIRED_TAIL: Final = 0.05
 
 Pairs = Collection[tuple[str, str]]
-"""Better and worse server of each pair that was told apart."""
+"""Better and worse server of each pair with a decided difference."""
 
 
 def caution(servers: int) -> float:

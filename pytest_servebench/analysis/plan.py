@@ -172,7 +172,7 @@ def _distance(value: float, bound: float) -> float:
 
 
 def _percentile(tail: float, distance: float) -> float:
-    """Return how many independent requests tell a percentile from a bound on either side.
+    """Return how many independent requests distinguish a percentile from a bound on either side.
 
     If latencies are exponential, a share tail^(1 + d) lies beyond a bound that exceeds the
     percentile by the fraction d. Whether it is less than the tail is a test of one proportion.

@@ -92,9 +92,9 @@ class Turns:
 
     def _problem(self) -> str | None:
         if (self.session < 0).any() or (self.session >= max(1, len(self.session))).any():
-            return "session is no number of a session"
+            return "session is not the number of a session"
         if (self.number < 0).any() or (self.number >= self.planned).any():
-            return "number is no turn of those planned"
+            return "number is not that of a planned turn"
         order = np.lexsort((self.number, self.session))
         session, number = self.session[order], self.number[order]
         follows = np.diff(session, prepend=-1) == 0

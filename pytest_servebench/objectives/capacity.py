@@ -36,8 +36,8 @@ def capacity_limits(clauses: Iterable[Clause]) -> tuple[Limit, ...]:
     Clauses on the capacity itself are left out.
 
     Raises:
-        OptionError: a clause is no limit on single requests, or allows too many or too few of them
-            to break it; or there is none. The message gives the remedy.
+        OptionError: a clause does not limit single requests, or allows too many or too few of them
+            to break it; or there is no clause. The message gives the remedy.
     """
     found = []
     for clause in dict.fromkeys(clauses):

@@ -1,11 +1,11 @@
 """Clauses as limits on single requests: which requests break one, and what share of them may.
 
 ``p99<50ms`` lets 1 % of the arrivals fail or take 50 ms or longer; ``success_rate>=99%`` lets 1 %
-of them fail. Clauses on other things, such as a mean, CPU or throughput, are no limits on single
-requests, nor are those on the inter-token latency, of which a request has many: use ``tpot`` and
-``stall``. Nor is ``throughput>=99%``: requests in flight when the window ends are not completed in
-it, so with a window of 10 s and a latency of 50 ms it loses 0.5 % however low the rate. In the long
-run it is the success rate.
+of them fail. Clauses on other metrics, such as a mean, CPU or throughput, do not limit single
+requests, nor do those on the inter-token latency, of which a request has many values: use ``tpot``
+and ``stall``. Nor is ``throughput>=99%``: requests in flight when the window ends are not completed
+in it, so with a window of 10 s and a latency of 50 ms it loses 0.5 % however low the rate. In the
+long run it is the success rate.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Clause:
 
     @property
     def asks_for_bad(self) -> bool:
-        """Return whether the better the server, the less it meets this."""
+        """Return whether only a bad server meets the clause."""
         metric = METRICS[self.metric]
         return metric.kind not in _EITHER_WAY and self.at_least is not metric.larger_is_better
 

@@ -218,8 +218,8 @@ def record(
 def apply(found: Sequence[FoundCapacity], item: pytest.Item) -> None:
     """Fail, warn or skip the test, according to the results of its searches.
 
-    Without a clause on the capacity, the test is only told if none was found, and not even that if
-    ``at_least`` gave it an answer.
+    Without a clause on the capacity, there is only a note if none was found, and not even that if
+    ``at_least`` gave an answer.
 
     Raises:
         InvalidMeasurementError: the load generator was the limit below a clause's bound.

@@ -91,7 +91,7 @@ def _extra_keywords(item: pytest.Item) -> set[str]:
     """
     nodes = [node for node in item.listchain() if not isinstance(node, pytest.Session)]
     if isinstance(nodes[0], pytest.Directory):
-        del nodes[0]  # the root is no keyword to pytest either
+        del nodes[0]  # the root is not a keyword for pytest either
     names = {node.name.partition("[")[0] for node in nodes} | item.listextrakeywords()
     names |= {marker.name for marker in item.iter_markers()}
     names |= set(getattr(getattr(item, "function", None), "__dict__", ()))

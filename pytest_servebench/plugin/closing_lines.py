@@ -12,7 +12,7 @@ from pytest_servebench.report.outputs import OUTPUTS, PAGE_FILE, Material
 
 
 def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Write tables, paths, and what went wrong besides the measurements."""
+    """Write tables, paths, and errors outside the measurements."""
     state = session_of(config)
     for line in state.not_told:
         terminal.write_line(f"servebench: {line}", yellow=True, bold=True)

@@ -51,7 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Import the rest when a test first needs it."""
     if needs_settings(item):
-        session_of(item.config)  # now: of what is no function, pytest generates no tests
+        session_of(item.config)  # now: pytest generates tests only from functions
         from pytest_servebench.plugin import load_hooks
 
         load_hooks.prepare(item)

@@ -110,8 +110,8 @@ def _warn_of_bad(item: pytest.Item, clauses: Iterable[Clause]) -> None:
     for one in dict.fromkeys(clauses):
         if one.asks_for_bad:
             warn(item, BadIsAskedWarning(
-                f"{one}: the better the server, the less it meets this; if that is not what the "
-                f"test is for, give {one.other_way}"
+                f"{one}: only a bad server meets this; if that is not what the test is for, give "
+                f"{one.other_way}"
             ))  # fmt: skip
 
 

@@ -241,7 +241,7 @@ def parsed(empty: M, answer: GrpcAnswer, wrong: Bad) -> M:
     """Return an answer's message, read into an empty message of protobuf.
 
     Raises:
-        BadResponseError: it is no such message.
+        BadResponseError: it is not such a message.
     """
     from google.protobuf.message import DecodeError
 

@@ -13,7 +13,7 @@ _KINDS: Final = ("tensorflow_serving", "torchserve")  # they look the same in ev
 
 # A server has a colour, and a marker that identifies it in greyscale. Okabe and Ito's colours, safe
 # for any kind of colour vision, except black, which outlines broken SLOs; then Tol's muted ones, of
-# which some resemble the first for the colour-blind: of so many servers, each has a letter too.
+# which some resemble the first ones to the colour-blind: each server then has a letter, too.
 _COLOURS: Final = (
     "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#661100", "#332288",
     "#44AA99", "#999933", "#AA4499", "#882255",

@@ -32,7 +32,7 @@ from pytest_servebench.stats.bootstrap import block_length
 
 LEAST_REQUESTS: Final = 200
 LEAST_QUEUED: Final = 100
-"""Requests that must find all slots busy, to tell a number of slots from a larger one."""
+"""Requests that must find all slots busy, to distinguish a number of slots from a larger one."""
 
 DRIFT: Final = 0.1
 """Relative change of service times between halves of a case, and between cases, that is

@@ -13,13 +13,13 @@ from pytest_servebench.sizing.inversion import Floats
 
 
 class Misfit(enum.StrEnum):
-    """Why no model is fitted, as far as the records tell."""
+    """Why no model is fitted, as far as the records show."""
 
     TOO_FEW = "too_few"
     """Too few requests were answered."""
 
     NEVER_QUEUED = "never_queued"
-    """Hardly any request waited in the server: how many it works on at once cannot be told."""
+    """Hardly any request waited in the server, so its number of slots is unknown."""
 
     UNANSWERED = "unanswered"
     """Too many requests got no answer: how long the server was busy with them is unknown."""

@@ -215,7 +215,7 @@ def _backlog(
     if layout.workers is not None:
         places = max(0, layout.buffer_size + layout.workers - layout.servers)
     if load >= 1:
-        # Without a limit there is no long run.
+        # Without a limit there is no steady state.
         full = places * spacing if math.isfinite(places) else _MOST_STEPS * (load - 1) * spacing
         return np.full(len(chance), full)
     mean = variation * spacing / (1 - load)

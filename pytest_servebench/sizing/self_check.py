@@ -167,7 +167,8 @@ def trusted(fitted: ServerModel | Unfit, checks: Sequence[SelfCheck]) -> ServerM
 def pauses(model: ServerModel) -> bool:
     """Return whether slow services cluster, as when all slots stand still.
 
-    A pause of a server with one slot looks like one slow service, and cannot be told from it.
+    A pause of a server with one slot looks like one slow service, and cannot be distinguished from
+    it.
     """
     slow = model.services > _SLOW * np.median(model.services)
     share = float(slow.mean())

@@ -10,7 +10,7 @@ generator's (partial regression: Frisch and Waugh 1933, Econometrica 1:387)::
 
     ln server = a + b ln rate + λ (ln generator - a' - b' ln rate) + noise
 
-Its prediction is by how much the server was slower. Noise in the generator's cost lowers λ as
+Its prediction says how much slower the server was. Noise in the generator's cost lowers λ as
 it should (attenuation: Fuller 1987, Measurement Error Models, section 1.1), and where λ is not
 beyond doubt above 0, the machine's speed did not vary by more than can be told.
 """

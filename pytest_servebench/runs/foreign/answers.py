@@ -14,7 +14,7 @@ from pytest_servebench.load.records import Outcome
 Floats = npt.NDArray[np.float64]
 
 _LONGEST: Final = 1e6  # seconds between two times of one request
-_LATEST: Final = 1e10  # seconds: in 2286, where a double still tells 2 µs
+_LATEST: Final = 1e10  # seconds: in 2286, when a double still resolves 2 µs
 _MOST_TOKENS: Final = 2**31 - 1
 _HIGHEST: Final = 1e9  # rate, 1/s
 

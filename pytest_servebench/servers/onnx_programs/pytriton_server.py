@@ -35,7 +35,7 @@ def main() -> None:
     path, name, port, grpc_port, workers, max_batch_size = sys.argv[1:]
     model = OnnxModel(path, int(os.environ["OMP_NUM_THREADS"]))
     described = (*model.inputs.values(), *model.outputs.values())
-    # Triton batches tensors with an axis of samples, which is of no fixed size, and others.
+    # Triton batches tensors whose first axis, that of samples, has no fixed size.
     batching = all(len(each.shape) > 1 and not isinstance(each.shape[0], int) for each in described)
 
     def infer(**inputs: Any) -> dict[str, Any]:

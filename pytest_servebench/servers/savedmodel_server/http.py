@@ -260,7 +260,7 @@ class Server:
             connection.close_if_stalled(now)
 
     def answer(self, connection: Connection, request: _Request) -> None:
-        """Have a request answered, and its connection told."""
+        """Have a request answered, and pass the answer to its connection."""
         if request.refusal is not None:
             connection.finish(request, request.refusal)
             return

@@ -332,7 +332,8 @@ class Connection(asyncio.Protocol):
             completion.parts = channel.parts()
         # Asking the kernel takes some µs.
         if woken and now - channel.since > LEAST_UNREAD:
-            # It tells it of now; other answers of the same read may have been judged since.
+            # It reports the state of now; other answers of the same read may have been judged
+            # since.
             completion.unread = max(0, unread_ns(self.link) - (_clock() - now))
         if outcome is _OK and self._keeps and not self.leaving:
             channel.caller.answered(completion)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from pytest_servebench.load.classes import Classes
 from pytest_servebench.load.records import NEVER, Records
 from pytest_servebench.stats.summary import summarize
 from pytest_servebench.stats.unseen import Unseen, unseen
@@ -29,7 +30,10 @@ def independent(seed: int, bursts: int = 2000) -> Records:
 
 
 def test_nothing_is_unseen_where_requests_do_not_hold_each_other_up() -> None:
-    assert unseen(independent(1)) == unseen(independent(1, bursts=20)) == Unseen()
+    bursts = independent(1, bursts=20)
+    classes = Classes(("one", "other"), np.arange(len(bursts), dtype=np.uint32) % 2)
+    of_class = dataclasses.replace(bursts, classes=classes).of_class("one", 0.0)
+    assert unseen(independent(1)) == unseen(bursts) == unseen(of_class) == Unseen()
     assert unseen(queue("M/M/1", 0.3, 2000, 1)) == Unseen()
     assert unseen(queue("M/M/1", 0.8, 20, 1)) == Unseen()
 

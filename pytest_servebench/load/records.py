@@ -25,6 +25,8 @@ _FILE_COLUMNS: Final = {
     **{name: (_DTYPES[COLUMNS[name]], 1) for name in _RECORDED}, "window": (np.int64, 0)
 }  # fmt: skip
 
+_SEED: Final = 19091021  # any: the same records give the same intervals
+
 
 def _some(
     values: npt.NDArray[np.float64] | None, which: npt.NDArray[np.int64]
@@ -80,6 +82,7 @@ class Records:
             chance. Not saved.
         among: for the requests of one class, how many of all classes were in flight when each
             arrived; shape ``(n,)``. Not saved.
+        reordered: the same for :meth:`in_flight_reordered`. Not saved.
         alike: for the requests of one class, how long those of all classes are alike, ns. Fewer
             requests show less of it. Not saved.
     """
@@ -102,6 +105,7 @@ class Records:
     arrivals_known: bool = True
     planned: bool = False
     among: npt.NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
+    reordered: npt.NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
     alike: float = 0.0
 
     def __len__(self) -> int:
@@ -141,9 +145,20 @@ class Records:
 
     def in_flight(self) -> npt.NDArray[np.int64]:
         """Return how many requests were waiting or under way when each arrived; shape ``(n,)``."""
-        if self.among is not None:
-            return self.among
-        ended = np.sort(self.done[self.done != NEVER])
+        return self._in_flight(self.done) if self.among is None else self.among
+
+    def in_flight_reordered(self) -> npt.NDArray[np.int64]:
+        """Return the same if the requests had taken each other's times; shape ``(n,)``.
+
+        It varies as much as if requests did not delay each other.
+        """
+        if self.reordered is not None:
+            return self.reordered
+        took = np.where(self.done == NEVER, 0, self.done - self.scheduled)
+        return self._in_flight(self.scheduled + np.random.default_rng(_SEED).permutation(took))
+
+    def _in_flight(self, done: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        ended = np.sort(done[done != NEVER])
         before = np.searchsorted(np.sort(self.scheduled), self.scheduled)
         return (before - np.searchsorted(ended, self.scheduled, "right")).astype(np.int64)
 
@@ -287,7 +302,8 @@ class Records:
         """
         assert self.classes is not None
         which = self.classes.members(name)
-        return replace(self._rows(which), among=self.in_flight()[which], alike=alike)
+        among, reordered = self.in_flight()[which], self.in_flight_reordered()[which]
+        return replace(self._rows(which), among=among, reordered=reordered, alike=alike)
 
     def _rows(self, which: npt.NDArray[np.int64]) -> Records:
         columns: dict[str, Any] = {name: getattr(self, name)[which] for name in _RECORDED}

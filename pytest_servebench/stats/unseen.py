@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from pytest_servebench.load.records import NEVER, Records
+from pytest_servebench.load.records import Records
 from pytest_servebench.stats.bootstrap import (
     Floats,
     binned,
@@ -38,7 +38,6 @@ from pytest_servebench.stats.episodes import FEWEST, SHARES, dispersion_of, leng
 from pytest_servebench.stats.intervals import LEAST_EFFECTIVE
 
 _HELD_UP: Final = 1.85  # variance of the number in flight over that in another order
-_SEED: Final = 19091021  # any: the same records give the same intervals
 _TOP: Final = 20  # thousandths of the requests with most others in the server
 _TAIL: Final = 100  # the same, of which the means of times mostly vary
 _CHANCE: Final = 0.16  # one standard deviation: it adds to the doubt about what was seen
@@ -81,7 +80,10 @@ def unseen(records: Records) -> Unseen:
     numbers = records.in_flight().astype(np.float64)
     n = len(numbers)
     shares = [one for one in SHARES if one <= _TAIL and one * n >= 1000 * FEWEST]
-    if not shares or numbers.var() < _HELD_UP * max(numbers.mean(), _by_arrivals(records)):
+    if not shares:
+        return Unseen()
+    apart = max(float(numbers.mean()), float(records.in_flight_reordered().var()))
+    if numbers.var() < _HELD_UP * apart:
         return Unseen()
     counts = [math.ceil(share * n / 1000) for share in shares]
     bins = bins_for(n)
@@ -97,13 +99,6 @@ def unseen(records: Records) -> Unseen:
     top = [one for share, one in found.items() if share <= _TOP] or [found[shares[0]]]
     length = min(n / LEAST_EFFECTIVE, length_of(max(top), _TOP / 2000))
     return Unseen(length, 1 - _CHANCE ** (length / n), found)
-
-
-def _by_arrivals(records: Records) -> float:
-    """Return the variance of the number in flight if requests did not hold each other up."""
-    took = np.where(records.done == NEVER, 0, records.done - records.scheduled)
-    other = np.random.default_rng(_SEED).permutation(took)
-    return float(replace(records, done=records.scheduled + other, among=None).in_flight().var())
 
 
 def _highest(numbers: Floats, count: int) -> Floats:

@@ -75,7 +75,8 @@ class GateResult:
         gate: metric and threshold.
         failed: the cases that broke it.
         judged: the cases in which the metric is known.
-        undecided: the cases in which it is not.
+        undecided: the cases in which it is not; also those of which only one side has the gate's
+            class of requests.
     """
 
     gate: Gate
@@ -230,11 +231,17 @@ def _why_none(gate: Gate, pairs: Iterable[Pair]) -> str:
 
 
 def _judge(gate: Gate, cases: Sequence[CaseComparison]) -> GateResult:
-    cases = [case for case in cases if _is_about(gate, case.pair)]
-    judged = tuple(case for case in cases if gate.metric in case.changes)
+    about = [case for case in cases if _is_about(gate, case.pair)]
+    judged = tuple(case for case in about if gate.metric in case.changes)
     failed = tuple(case for case in judged if fails(gate, case.changes[gate.metric]))
-    undecided = tuple(case for case in cases if gate.metric not in case.changes)
-    return GateResult(gate, failed, judged, undecided)
+    undecided = [case for case in about if gate.metric not in case.changes]
+    undecided += [case for case in cases if _has_partly(case.pair, gate.request_class)]
+    return GateResult(gate, failed, judged, tuple(undecided))
+
+
+def _has_partly(pair: Pair, request_class: str) -> bool:
+    """Return whether only some of a pair's cases have a class of requests."""
+    return len({request_class in case.class_names for case in pair.every}) > 1
 
 
 def _is_about(gate: Gate, pair: Pair) -> bool:

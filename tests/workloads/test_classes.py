@@ -9,6 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from pytest_servebench.analysis.compare import compare
 from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.classes import Classes
@@ -164,6 +165,15 @@ def test_gates_on_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "buffer50]{slow one}" in shown
     assert "p50{slow one}" in (tmp_path / "page.html").read_text()
+
+
+def test_a_class_that_one_side_lacks_is_unknown_there() -> None:
+    one, other = mixed(), dataclasses.replace(mixed(), label="other")
+    without = dataclasses.replace(other, classes=())
+    (gate,) = parse_gates("p50{quick}:10%")
+    (both,) = compare(saved.run([one, other]), saved.run([one, other]), [gate]).gates
+    (found,) = compare(saved.run([one, other]), saved.run([one, without]), [gate]).gates
+    assert [(len(judged.judged), judged.unknown) for judged in (both, found)] == [(2, 0), (1, 1)]
 
 
 def test_a_gate_on_a_class_is_a_clause_of_its_case() -> None:

@@ -190,7 +190,7 @@ def in_case(change: Callable[[dict[str, Any]], object]) -> str:
         (edited(lambda data: data["servebench"]["cases"].append(first(data))),
          "has the nodeid and label of cases[0]: test_it.py::test_load[toy-rate20"),
         (in_case(lambda one: one.update(classes=[{"name": "a", "summary": one["summary"]}] * 2)),
-         "cases[0].classes: two have one name"),
+         "cases[0].classes: two have the same name"),
         (in_case(lambda one: one.pop("summary")), "servebench.cases[0].summary is missing"),
         (json.dumps(saved.plain(RUN)).replace("40e6", "1").replace("55.0", "1e999"),
          "not a finite"),

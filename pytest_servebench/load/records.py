@@ -148,7 +148,7 @@ class Records:
         return self._in_flight(self.done) if self.among is None else self.among
 
     def in_flight_reordered(self) -> npt.NDArray[np.int64]:
-        """Return the same if the requests had taken each other's times; shape ``(n,)``.
+        """Return the same with the requests' times in another order; shape ``(n,)``.
 
         It varies as much as if requests did not delay each other.
         """

@@ -259,7 +259,7 @@ def _check_figures(case: CaseResult, where: str) -> None:
         raise ValueError(f"{where}.rows is {case.rows}, below 1")
     _check_summary(case.summary, f"{where}.summary")
     if len(set(case.class_names)) < len(case.classes):
-        raise ValueError(f"{where}.classes: two have one name")
+        raise ValueError(f"{where}.classes: two have the same name")
     for number, part in enumerate(case.classes):
         _check_summary(part.summary, f"{where}.classes[{number}].summary")
     _check_clauses(case.clauses, where)

@@ -101,11 +101,11 @@ class Moments:
         compared with that of plain resamples. As the spread itself is known from few services, it
         also gets Student's quantile for their number.
 
-        All of that comes from the slow services that were seen, and says least where the fewest
-        were. The slowest of them still shows the kind of tail: by the factor h beyond the slowest
-        of as many exponential ones (:func:`.episodes.heaviness`). Upwards, the standard error of
-        what waits is then at least √h times as large, as that of a latency's mean is, and another
-        √h times for each further power of the services, in which the slowest weigh more.
+        All of this rests on the slow services that were seen, and is smallest where the fewest
+        were. The slowest of them still shows the kind of tail, by the factor h beyond the slowest
+        of as many exponential ones (:func:`.episodes.heaviness`). Upwards, the standard error of a
+        statistic of waiting is then at least √h times as large, like that of a mean latency, and
+        another √h times for each further power of the services, in which the slowest weigh more.
         """
         powers = self._services**exponent
         mean, number = float(powers.mean()), len(powers)

@@ -12,7 +12,7 @@ class Waiting(NamedTuple):
 
     Attributes:
         share: of the mean time, from 0 to 1.
-        found: requests in flight when one arrived, in the median.
+        found: median of the number in flight when a request arrived.
     """
 
     share: float = 0.0
@@ -51,7 +51,7 @@ def time_on_a_slower_machine(share: float, slower: float, room: float = math.inf
 
     With a service time a and a share w of waiting, a request takes a / (1 - w), as in an M/M/1
     queue, where w is the utilization and grows with a. That is infinite if the queue would grow
-    forever; but no request waits for more others than are let in.
+    forever, but no request waits for more others than the buffer admits.
 
     Args:
         share: w on the faster of the machines.

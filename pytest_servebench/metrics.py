@@ -40,6 +40,7 @@ class Times:
         alias: another prefix that its metrics may be written with.
         streamed: whether only streamed answers have it.
         several: whether a request has several values, so that it limits no single request.
+        by_tokens: whether it is known only with the number of an answer's tokens.
         column: of the records, with the end of a time that begins with the scheduled arrival; empty
             for other times.
     """
@@ -52,6 +53,7 @@ class Times:
     column: str = ""
     streamed: bool = False
     several: bool = False
+    by_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,11 @@ def _statistics(
             times.prefix + one.written,
             f"{one.written} of the {times.meaning}",
             "time",
-            reading.of_streams(name) if times.streamed else reading.estimate(name),
+            (
+                reading.of_streams(name, by_tokens=times.by_tokens)
+                if times.streamed
+                else reading.estimate(name)
+            ),
             aliases=(times.alias + one.written,) if times.alias else (),
             times=times,
             permille=one.permille,
@@ -205,8 +211,13 @@ TTFB: Final = Times(
 )  # fmt: skip
 
 
-def _streamed(name: str, title: str, meaning: str, *, several: bool = False) -> Times:
-    return Times(name, title, f"{title}: {meaning}", f"{name}.", streamed=True, several=several)
+def _streamed(
+    name: str, title: str, meaning: str, *, several: bool = False, by_tokens: bool = False
+) -> Times:
+    return Times(
+        name, title, f"{title}: {meaning}", f"{name}.",
+        streamed=True, several=several, by_tokens=by_tokens,
+    )  # fmt: skip
 
 
 TTFT: Final = _streamed(
@@ -225,6 +236,7 @@ TPOT: Final = _streamed(
     "tpot", "time per output token",
     "from the first event with output to the last / (output tokens - 1); answers with fewer than "
     "two tokens or events have none",
+    by_tokens=True,
 )  # fmt: skip
 STALL: Final = _streamed(
     "stall", "longest stall",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_servebench.analysis.compare import compare
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load import quantities
+from pytest_servebench.load.classes import Classes
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.measure.capacity_plan import Plan, SearchSettings
 from pytest_servebench.measure.capacity_run import CapacityRun
@@ -33,6 +34,7 @@ from pytest_servebench.report.streamed import stream_facts
 from pytest_servebench.report.terminal import report_lines
 from pytest_servebench.runs.results import CaseResult, StreamedAnswers
 from pytest_servebench.runs.run_json import from_dict
+from pytest_servebench.stats.classes import class_figures
 from pytest_servebench.stats.summary import summarize
 from pytest_servebench.text.tables import plain_text
 from simulation import batching, saved
@@ -106,7 +108,7 @@ def test_what_no_answer_tells_is_not_known() -> None:
         assert quantities.sample(one_lost, name) is None
     assert quantities.sample(single, "ttft") is not None
     plain = mm1_records(50, 100, 200, seed=1)
-    assert not any(quantities.knows(plain, name) for name in EXPECTED)
+    assert not any(quantities.sample(plain, name) for name in EXPECTED)
     assert not set(STREAMED) & set(summarize(plain, 50.0).estimates)
     unknown = answers([5, 9], tokens=[-1])
     assert quantities.sample(unknown, "tpot") is None
@@ -124,12 +126,12 @@ def test_of_output_that_came_in_one_read_no_times_between_tokens_are_known() -> 
     assert not np.isnan(quantities.seconds(rows, "ttft")[0])
     streams = dataclasses.replace(streams, bunched=np.array([3, 2, 0, 0, 1], dtype=np.int32))
     buffered = dataclasses.replace(FIVE, streams=streams)
-    assert not any(quantities.knows(buffered, name) for name in ("itl", "tpot", "stall"))
+    assert not any(quantities.sample(buffered, name) for name in ("itl", "tpot", "stall"))
 
 
-def test_the_rate_of_tokens_is_not_known_where_some_are_unknown() -> None:
+def test_what_needs_all_numbers_of_tokens_is_not_known_where_some_are_unknown() -> None:
     rows = answers([40, 50], [10, 30], [], tokens=[7, -1, -1])
-    assert not {"output_rate", "output_tokens"} & set(summarize(rows, 1.0).estimates)
+    assert not {"output_rate", "output_tokens", "tpot.p50"} & set(summarize(rows, 1.0).estimates)
     lost = dataclasses.replace(rows, outcome=np.array([0, 4, 0], dtype=np.uint8))
     assert summarize(lost, 1.0).estimates["output_tokens"].value == pytest.approx(7)
     told = StreamedAnswers("openai", "usage", events=4, uncounted=1)
@@ -206,6 +208,30 @@ def test_goodput_keeps_all_limits_at_once() -> None:
     assert np.flatnonzero(good(FIVE, limits)).tolist() == [1, 2, 3]
     found = with_goodput(recorded(FIVE), clauses, MAX_LAG).summary.estimates["goodput"]
     assert found.value == pytest.approx(3 / 5)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "limit", "verdict"),
+    [
+        ([7, 3], "tpot.p90<25ms", "passed"),
+        ([7, -1], "tpot.p90<25ms", "inconclusive"),
+        ([7, -1], "tpot.p90{a}<25ms", "passed"),
+        ([7, -1], "tpot.p90{b}<25ms", "inconclusive"),
+        ([1, 1], "tpot.p90<25ms", "inconclusive"),
+    ],
+)
+def test_goodput_is_not_known_where_nobody_knows_who_kept_a_limit(
+    tokens: list[int], limit: str, verdict: str
+) -> None:
+    kinds = Classes(("a", "b"), np.arange(2, dtype=np.uint32))
+    rows = answers([40, 50], [10, 30], tokens=tokens)
+    rows = dataclasses.replace(rows, classes=kinds)
+    figures = class_figures(rows, 1.0, MAX_LAG)
+    result = dataclasses.replace(recorded(rows), classes=figures)
+    clauses = parse_slo(f"{limit}, goodput>=0.01/s, goodput>=1%")
+    found = judge(clauses, with_goodput(result, clauses, MAX_LAG))
+    assert [one.verdict for one in found[1:]] == [verdict] * 2
+    assert all((limit in one.message) == (verdict == "inconclusive") for one in found[1:])
 
 
 def test_goodput_of_independent_limits_is_the_product_of_closed_forms() -> None:

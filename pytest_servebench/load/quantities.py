@@ -50,7 +50,7 @@ def seconds(records: Records, quantity: str) -> Floats:
 
 
 def sample(records: Records, quantity: str) -> Sample | None:
-    """Return the values of a quantity; ``None`` if the records have none.
+    """Return the values of a quantity; ``None`` if the records have none, or hide some of them.
 
     ``itl`` has a value for each gap. A failed request counts as an answer of the usual length with
     infinite gaps, so that it has the same weight as in any other quantity.
@@ -59,6 +59,34 @@ def sample(records: Records, quantity: str) -> Sample | None:
         return None
     if quantity == "itl":
         return _gaps(records)
+    return None if _hidden(records, quantity).any() else _sample(records, quantity)
+
+
+def knows(records: Records, quantity: str, which: npt.NDArray[np.bool_]) -> bool:
+    """Return whether the records have a quantity of which each request has one value.
+
+    Args:
+        records: of all requests.
+        quantity: one of :data:`SINGLE`.
+        which: the requests none of whose values may be hidden; shape ``(n,)``.
+    """
+    if (_hidden(records, quantity) & which).any():
+        return False
+    return _sample(records, quantity) is not None
+
+
+def _hidden(records: Records, quantity: str) -> npt.NDArray[np.bool_]:
+    """Return which successes have the quantity without the records telling its value; ``(n,)``.
+
+    Those that are known say nothing about them.
+    """
+    if quantity not in _BY_TOKENS or records.streams is None:
+        return np.zeros(len(records), dtype=np.bool_)
+    streams = records.streams
+    return np.asarray(records.ok & streams.uncounted() & (streams.reads() >= 2))
+
+
+def _sample(records: Records, quantity: str) -> Sample | None:
     column = _COLUMNS.get(quantity)
     told = records.streams is not None if column is None else records.knows(column)
     if not told:
@@ -70,13 +98,9 @@ def sample(records: Records, quantity: str) -> Sample | None:
     return Sample(values[defined], np.flatnonzero(defined))
 
 
-def knows(records: Records, quantity: str) -> bool:
-    """Return whether the records have a quantity of which each request has one value."""
-    return sample(records, quantity) is not None
-
-
 # -- answers as a whole ---------------------------------------------------------------------------
 
+_BY_TOKENS: Final = [one.name for one in TIMES if one.by_tokens]
 _COLUMNS: Final = {one.name: one.column for one in TIMES if one.column}
 SINCE_ARRIVAL: Final = frozenset({*_COLUMNS, "ttft"})
 

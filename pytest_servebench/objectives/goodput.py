@@ -33,6 +33,17 @@ def slo_clauses(result: CaseResult) -> tuple[Clause, ...]:
     return tuple(found)
 
 
+def hidden_limits(result: CaseResult, clauses: Iterable[Clause]) -> tuple[Limit, ...]:
+    """Return those limits on single requests of which nobody knows which requests kept them.
+
+    Args:
+        result: of the case.
+        clauses: further clauses by which it will be judged.
+    """
+    limits, records = of_each_request((*slo_clauses(result), *clauses)), result.records
+    return tuple(one for one in limits if records is None or not one.is_known(records))
+
+
 def with_goodput(result: CaseResult, clauses: Iterable[Clause], max_lag: float) -> CaseResult:
     """Return a case with its goodput under these clauses and those that it was judged by.
 

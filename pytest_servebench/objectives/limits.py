@@ -48,7 +48,7 @@ class Limit:
         times, name = self.metric.times, self.clause.request_class
         if name and (records.classes is None or name not in records.classes.names):
             return False
-        return times is None or quantities.knows(records, times.name)
+        return times is None or quantities.knows(records, times.name, self._members(records))
 
     def broken_by(self, records: Records) -> BoolArray:
         """Return which requests break it; shape ``(n,)``."""

@@ -28,7 +28,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pytest_servebench.metrics import METRICS, Metric
+from pytest_servebench.objectives.goodput import hidden_limits
 from pytest_servebench.objectives.hints import hints
+from pytest_servebench.objectives.limits import Limit
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.runs.results import CaseResult, ClauseResult, VerdictWord
 from pytest_servebench.stats.estimates import Estimate
@@ -45,7 +47,13 @@ _FAR: Final = 100  # no advice to run more than this many times as long
 
 def judge(clauses: Sequence[Clause], result: CaseResult) -> tuple[ClauseResult, ...]:
     """Return the verdict on each clause, in their order."""
-    return tuple(_judge_one(clause, result) for clause in clauses)
+    hidden = "goodput" not in result.summary.estimates and hidden_limits(result, clauses)
+    return tuple(
+        _unknown_goodput(clause, hidden[0])
+        if hidden and METRICS[clause.metric].given_limits
+        else _judge_one(clause, result)
+        for clause in clauses
+    )
 
 
 def overall(clause_results: Sequence[ClauseResult]) -> VerdictWord:
@@ -130,6 +138,15 @@ def _judge_one(clause: Clause, result: CaseResult) -> ClauseResult:
         f"{_known(clause, _measure(clause, unlagged), unlagged)} without its lag "
         f"({punctual.verdict}); the bound {quantity(clause.kind, found.bound)}",
     )
+
+
+def _unknown_goodput(clause: Clause, limit: Limit) -> ClauseResult:
+    """Return the verdict on a goodput of requests that may have kept a limit or not."""
+    message = f"{clause}: inconclusive: nobody knows which requests kept {limit.clause}"
+    return ClauseResult(
+        str(clause), clause.metric, clause.bound, None, None, None, "inconclusive", message,
+        request_class=clause.request_class,
+    )  # fmt: skip
 
 
 def lateness_decides(result: CaseResult) -> str:

@@ -54,8 +54,8 @@ def _text(known: StreamedAnswers) -> str:
         parts[-1] += _REMEDY.get(known.format, " (tokenizer= counts them)")
     if known.uncounted:
         parts.append(
-            f"{known.uncounted:,} answers with an unknown number of tokens, so no output rate"
-            + _UNCOUNTED[known.counted]
+            f"{known.uncounted:,} answers with an unknown number of tokens, so no output rate or "
+            "TPOT" + _UNCOUNTED[known.counted]
         )
     if known.bunched:
         parts.append(

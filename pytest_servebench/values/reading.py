@@ -108,18 +108,21 @@ def estimate(
     return read
 
 
-def of_streams(name: str) -> Callable[[Case], Reading]:
+_UNCOUNTED: Final = (
+    "not all streamed answers report their numbers of tokens (usage does; tokenizer= counts those "
+    "of the output)"
+)
+
+
+def of_streams(name: str, *, by_tokens: bool = False) -> Callable[[Case], Reading]:
     """Return a reader of an estimate that only streamed answers have."""
-    return estimate(name, missing="no streamed answer had enough output to measure it")
+    none = "no streamed answer had enough output to measure it"
+    return estimate(name, missing=f"{none}, or {_UNCOUNTED}" if by_tokens else none)
 
 
 def of_tokens(name: str) -> Callable[[Case], Reading]:
     """Return a reader of an estimate that needs the number of tokens of all streamed answers."""
-    return estimate(
-        name,
-        missing="not all streamed answers report their numbers of tokens (usage does; tokenizer= "
-        "counts those of the output)",
-    )
+    return estimate(name, missing=_UNCOUNTED)
 
 
 def goodput(case: Case) -> Reading:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -10,8 +11,10 @@ from pytest_servebench.plugin.session import ServebenchSession
 from pytest_servebench.plugin.state import session_of
 from pytest_servebench.report.outputs import OUTPUTS, PAGE_FILE, Material
 
+_ERRORS: Final = (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)  # pytest says so
 
-def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
+
+def write(terminal: pytest.TerminalReporter, config: pytest.Config, exitstatus: int) -> None:
     """Write tables, paths, and errors outside the measurements."""
     state = session_of(config)
     for line in state.not_told:
@@ -28,9 +31,10 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config) -> None:
         terminal.write_line(
             f"servebench: {asked} selects no case; available: {cases.offered(state.deselected)}"
         )
-    elif state.cases and (not state.finished or state.server_logs()):
+    elif state.cases and (
+        (logs := state.server_logs()) or not (state.finished or exitstatus in _ERRORS)
+    ):
         why = "no case was measured" if state.finished else "interrupted before a case was measured"
-        logs = state.server_logs()
         where = "" if logs is None else f"; server logs are in {_shown(config, logs)}"
         terminal.write_line(f"servebench: {why}{where}")
     lines = _last_lines(state) if state.recorded else []

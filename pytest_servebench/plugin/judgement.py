@@ -83,6 +83,7 @@ def refuse_unstreamed(clauses: Iterable[Clause], fixture: str, *, streamed: bool
     Raises:
         OptionError: there is such a clause; the message gives the remedy.
     """
+    __tracebackhide__ = True
     if not streamed and (found := [clause for clause in clauses if clause.of_streams]):
         raise OptionError(
             f"{found[0]}: only streamed answers have it, and those of this load are not: give "
@@ -99,6 +100,7 @@ def refuse_unknown_classes(
     Raises:
         OptionError: there is one; the message names the classes that there are.
     """
+    __tracebackhide__ = True
     for one in asked:
         if one.request_class and one.request_class not in classes:
             names = tuple(dict.fromkeys(classes))

@@ -227,10 +227,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
     """Show the run's tables and the paths of its files."""
-    closing_lines.write(terminalreporter, config)
+    closing_lines.write(terminalreporter, config, exitstatus)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -169,7 +169,7 @@ def _case_row(case: CaseResult, label: str, show: _Formats, memory: Metric) -> l
         Cell(label),
         verdict_cell(case),
         Cell(compact(summary.arrivals, 0)),
-        Cell(percent(summary.success_rate), _BAD if summary.success_rate < 1 else PLAIN),
+        _share_cell(summary),
         Cell(show["throughput"](throughput)),
         Cell(show["throughput"](good) if (good := goodput(case)) is not None else ""),
         *(_percentile_cell(summary, name, show[name]) for name in _NAMED),
@@ -194,6 +194,12 @@ def _class_row(case: CaseResult, part: ClassFigures, show: _Formats, memory: Met
         Cell("") if column.heading in _OF_CASE else cell
         for column, cell in zip(COLUMNS, row, strict=True)
     ]
+
+
+def _share_cell(summary: Summary) -> Cell:
+    if not summary.arrivals:  # of a rare class, in a short load
+        return Cell(MISSING)
+    return Cell(percent(summary.success_rate), _BAD if summary.success_rate < 1 else PLAIN)
 
 
 def _percentile_cell(summary: Summary, name: str, show: Callable[[float | None], str]) -> Cell:

@@ -20,6 +20,7 @@ from pytest_servebench.objectives.goodput import with_goodput
 from pytest_servebench.objectives.limits import limits_of
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.plugin.baseline import Baseline
+from pytest_servebench.report.case_table import COLUMNS, server_rows
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.schema import schema
 from pytest_servebench.stats.classes import class_figures
@@ -200,6 +201,14 @@ def test_a_slow_machine_is_told_with_the_gates_that_it_leaves_undecided() -> Non
     assert [one.verdict for one in judged.clauses] == ["passed", "inconclusive", "inconclusive"]
     hints = ["--servebench-repeats" in one.message for one in judged.clauses]
     assert hints == [False, True, False]
+
+
+def test_a_class_that_no_arrival_took_has_no_share_of_successes() -> None:
+    rows = dataclasses.replace(records([10, 20]), classes=Classes(("a", "b"), np.uint32([0, 0])))
+    case = dataclasses.replace(saved.case(rows), classes=class_figures(rows, 1.0, math.inf))
+    (block,) = server_rows([case], {case.server.kind: "server"}, [case])
+    place = [column.heading for column in COLUMNS].index("ok %")
+    assert [row[place].text for row in block.rows] == ["100.0", "100.0", "-"]
 
 
 TEST = """

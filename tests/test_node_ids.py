@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.node_ids import cell_id, cell_of, function_of, short_labels, without
 from simulation import saved
 
@@ -59,9 +60,10 @@ def test_a_part_is_taken_out_however_the_id_spells_it(cell: str, part: str, left
 
 @pytest.mark.parametrize("cell", ["{name}-8", "{name}-{url}-8", "{url}-{name}-8", "{url}-8"])
 def test_servers_of_one_test_are_told_by_name_and_url(cell: str) -> None:
-    made, found = saved.case(), set()
+    made, cases = saved.case(), []
     for name, url in (("old engine", "http://127.0.0.1:8765"), ("new", "http://gpu-2:80/api")):
         server = replace(made.server, kind=name, base_url=url)
         nodeid = f"test_it.py::test_a[{cell.format(name=name, url=url)}]"
-        found.add(cell_id(replace(made, server=server, nodeid=nodeid)))
-    assert found == {"test_it.py::test_a[8]"}
+        cases.append(replace(made, server=server, nodeid=nodeid))
+    assert {cell_id(case) for case in cases} == {"test_it.py::test_a[8]"}
+    assert set(variants(cases)) == {"test_a"}

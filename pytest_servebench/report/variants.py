@@ -73,7 +73,8 @@ def _own_parameters(case: CaseResult) -> str:
     """Return the rest of a test's id without server, rate, sizes and repeat."""
     if is_plain(case):
         return ""
-    ours = (case.server.kind, *size_ids(case), f"repeat{repeat_of(case)}")
+    server = (case.server.kind, case.server.base_url)
+    ours = (*server, *size_ids(case), f"repeat{repeat_of(case)}")
     return without(cell_of(case.nodeid or case.name), ours)
 
 

@@ -204,7 +204,8 @@ def test_a_slow_machine_is_told_with_the_gates_that_it_leaves_undecided() -> Non
 
 
 def test_a_class_that_no_arrival_took_has_no_share_of_successes() -> None:
-    rows = dataclasses.replace(records([10, 20]), classes=Classes(("a", "b"), np.uint32([0, 0])))
+    classes = Classes(("a", "b"), np.zeros(2, dtype=np.uint32))
+    rows = dataclasses.replace(records([10, 20]), classes=classes)
     case = dataclasses.replace(saved.case(rows), classes=class_figures(rows, 1.0, math.inf))
     (block,) = server_rows([case], {case.server.kind: "server"}, [case])
     place = [column.heading for column in COLUMNS].index("ok %")

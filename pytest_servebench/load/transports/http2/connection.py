@@ -332,8 +332,7 @@ class Connection(asyncio.Protocol):
             completion.parts = channel.parts()
         # Asking the kernel takes some µs.
         if woken and now - channel.since > LEAST_UNREAD:
-            # It reports the state of now; other answers of the same read may have been judged
-            # since.
+            # It knows the age as of now; other answers of the read may have been judged since.
             completion.unread = max(0, unread_ns(self.link) - (_clock() - now))
         if outcome is _OK and self._keeps and not self.leaving:
             channel.caller.answered(completion)

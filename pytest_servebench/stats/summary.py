@@ -30,7 +30,7 @@ made of requests, not of tokens.
 
 On simulated M/M/1, M/D/1 and lognormal M/G/1 queues at loads of 0.3, 0.6 and 0.8 the intervals of
 p50, p90 and p99 cover the true value in 91 to 100 % of the runs of 1,000 requests and of 5,000,
-those of means in 89 to 97 % (``benchmarks/parts/intervals.py``, also for rare pauses and bursts),
+those of means in 91 to 97 % (``benchmarks/parts/intervals.py``, also for rare pauses and bursts),
 and nearly all misses are too low: what a run has not seen, it cannot know. *Too few* for a
 percentile are MLPerf's minima times what queueing makes of them
 (:func:`pytest_servebench.analysis.precision.inflation`), for p99 at a load of 0.8 some 50,000:

@@ -12,7 +12,7 @@ An entry is plain facts and a reader for a case (:mod:`pytest_servebench.values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -182,11 +182,8 @@ def _statistics(
             times.prefix + one.written,
             f"{one.written} of the {times.meaning}",
             "time",
-            (
-                reading.of_streams(name, by_tokens=times.by_tokens)
-                if times.streamed
-                else reading.estimate(name)
-            ),
+            reading.of_streams(name, by_tokens=times.by_tokens) if times.streamed
+            else reading.estimate(name),
             aliases=(times.alias + one.written,) if times.alias else (),
             times=times,
             permille=one.permille,
@@ -197,7 +194,7 @@ def _statistics(
             point=points.get(one.name),
         )
         for one in STATISTICS
-    )
+    )  # fmt: skip
 
 
 LATENCY: Final = Times(
@@ -211,13 +208,8 @@ TTFB: Final = Times(
 )  # fmt: skip
 
 
-def _streamed(
-    name: str, title: str, meaning: str, *, several: bool = False, by_tokens: bool = False
-) -> Times:
-    return Times(
-        name, title, f"{title}: {meaning}", f"{name}.",
-        streamed=True, several=several, by_tokens=by_tokens,
-    )  # fmt: skip
+def _streamed(name: str, title: str, meaning: str) -> Times:
+    return Times(name, title, f"{title}: {meaning}", f"{name}.", streamed=True)
 
 
 TTFT: Final = _streamed(
@@ -228,16 +220,15 @@ TTFT_SENT: Final = _streamed(
     "ttft_sent", "time to first token from sending",
     "without the wait for a worker, to compare with tools that measure it so",
 )  # fmt: skip
-ITL: Final = _streamed(
+ITL: Final = replace(_streamed(
     "itl", "inter-token latency",
-    "between neighbouring events with output of one answer, of all answers together", several=True,
-)  # fmt: skip
-TPOT: Final = _streamed(
+    "between neighbouring events with output of one answer, of all answers together",
+), several=True)  # fmt: skip
+TPOT: Final = replace(_streamed(
     "tpot", "time per output token",
     "from the first event with output to the last / (output tokens - 1); answers with fewer than "
     "two tokens or events have none",
-    by_tokens=True,
-)  # fmt: skip
+), by_tokens=True)  # fmt: skip
 STALL: Final = _streamed(
     "stall", "longest stall",
     "longest time between neighbouring events with output of an answer; answers with fewer than "

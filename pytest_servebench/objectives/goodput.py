@@ -34,7 +34,7 @@ def slo_clauses(result: CaseResult) -> tuple[Clause, ...]:
 
 
 def hidden_limits(result: CaseResult, clauses: Iterable[Clause]) -> tuple[Limit, ...]:
-    """Return those limits on single requests of which nobody knows which requests kept them.
+    """Return those limits on single requests of which it is unknown which requests kept them.
 
     Args:
         result: of the case.

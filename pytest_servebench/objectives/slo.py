@@ -142,7 +142,7 @@ def _judge_one(clause: Clause, result: CaseResult) -> ClauseResult:
 
 def _unknown_goodput(clause: Clause, limit: Limit) -> ClauseResult:
     """Return the verdict on a goodput of requests that may have kept a limit or not."""
-    message = f"{clause}: inconclusive: nobody knows which requests kept {limit.clause}"
+    message = f"{clause}: inconclusive: it is unknown which requests kept {limit.clause}"
     return ClauseResult(
         str(clause), clause.metric, clause.bound, None, None, None, "inconclusive", message,
         request_class=clause.request_class,

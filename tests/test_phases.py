@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pytest_servebench.load.arrivals import Constant, Gamma, Poisson, Ramp, Steps, is_planned
+from pytest_servebench.runs.plain_benchmarks import plain_case
 from pytest_servebench.stats.bootstrap import Blocks
 from pytest_servebench.stats.phases import by_phases, phases
 from pytest_servebench.stats.student import student
@@ -61,7 +62,11 @@ def test_each_phase_is_one_observation_where_blocks_are_surer() -> None:
     sums = np.add.reduceat(half, first)
     assert found.variances == pytest.approx([2 * (sums**2).sum(), 9.0, 9.0])
     assert found.degrees.tolist() == [1.0, 8.0, 8.0]
-    assert by_phases(known, series, dataclasses.replace(rows, planned=True)) is known
+    planned, unknown = (
+        dataclasses.replace(rows, planned=True),
+        dataclasses.replace(rows, arrivals_known=False),
+    )
+    assert by_phases(known, series, planned) is by_phases(known, series, unknown) is known
     surer = dataclasses.replace(known, variances=found.variances * student(1) ** 2)
     assert by_phases(surer, series, rows).degrees.tolist() == [8.0, 8.0, 8.0]
 
@@ -80,6 +85,17 @@ def test_a_median_that_few_bursts_decide_is_not_sure() -> None:
     chance, plan = found
     assert chance[0] < 0.5 * plan[0]
     assert chance[1] > plan[1]
+
+
+def test_rounds_of_a_benchmark_are_not_arrivals() -> None:
+    dice = np.random.default_rng(1)
+    slow_at_first = np.where(np.arange(2000) < 20, 5e-3, 1e-3) * dice.lognormal(0, 0.1, 2000)
+    stats = {"rounds": 2000, "data": slow_at_first.tolist()}
+    case = plain_case({"name": "test_sort", "fullname": "b.py::test_sort", "stats": stats}, "")
+    p50 = case.summary.estimates["p50"]
+    assert p50.low is not None
+    assert p50.high is not None
+    assert p50.high - p50.low < 0.03e-3  # sqrt(π/2) 0.1 / sqrt(2000) on each side is 0.011
 
 
 def test_steps_and_ramps_are_planned() -> None:

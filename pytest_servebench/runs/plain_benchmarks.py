@@ -127,6 +127,7 @@ def _of_data(samples: npt.NDArray[np.float64]) -> dict[str, Estimate]:
     rows = Records(
         started, started, started, started, done, done,
         np.full(n, Outcome.OK, dtype=np.uint8), np.zeros(n, dtype=np.int16), int(done[-1]),
+        planned=True,  # a round begins when one ends: no arrivals whose rate changes by chance
     )  # fmt: skip
     found = summarize(rows, 0.0).estimates
     return {name: found[name] for name in _LATENCIES}

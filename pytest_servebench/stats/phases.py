@@ -69,14 +69,15 @@ def by_phases(blocks: Blocks, series: Floats, records: Records) -> Blocks:
     """Return blocks whose variances are no more certain than the phases of the arrivals allow.
 
     If rates are planned, all phases were seen. Further turns of sessions do not count as arrivals:
-    their times depend on what happened before.
+    their times depend on what happened before. So may times of sending whose arrivals are unknown:
+    a tool that sends a request for each answer begins with a burst.
 
     Args:
         blocks: of columns, of which those that depend on the arrivals come first.
         series: these columns, with a row for each bin and a mean of 0; shape ``(bins, k)``.
         records: with the arrivals.
     """
-    if records.planned:
+    if records.planned or not records.arrivals_known:
         return blocks
     arrivals = records.scheduled[records.drawn]
     each = np.ones((len(arrivals), 1))

@@ -300,7 +300,11 @@ def legend(
     if "CPU %" in headings:
         each = "; CPU ms: per successful request" if "CPU ms" in headings else ""
         notes.append(f"CPU: mean of all the server's processes; 100 % is one processor{each}.")
-    more = any(column.expendable < _EXTRA for column in COLUMNS if column not in shown)
+    more = any(
+        column.expendable < _EXTRA and column not in shown
+        and not (column.optional and all(not row[place].text for row in rows))
+        for place, column in enumerate(COLUMNS)
+    )  # fmt: skip
     if more and any(case.origin is None for case in cases):  # other runs have no such file
         notes.append("The terminal is too narrow for more columns; see metrics_summary.txt.")
     return notes

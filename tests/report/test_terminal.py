@@ -295,6 +295,7 @@ def test_a_narrow_terminal_keeps_the_verdict_and_the_tail() -> None:
     assert "verdict" in text
     assert "p99" in text
     assert "too narrow" in text
+    assert "too narrow" not in text_of(made_runs.overloaded_run(), 200)
 
 
 def test_a_terminal_of_forty_columns_keeps_what_decides() -> None:

@@ -28,8 +28,8 @@ from pytest_servebench.stats.machine_speeds import Loads, speeds
 from pytest_servebench.stats.waiting import time_on_a_slower_machine, waiting
 from simulation import saved
 from simulation.capacities import capacity, probe_cases
-from simulation.cases import case, mm1_records
-from simulation.queues import fifo_waits
+from simulation.cases import case, mm1_records, records
+from simulation.queues import fifo_waits, waits
 
 LADDER = (40.0, 80.0, 160.0, 320.0)
 GATE = Gate("capacity", 0.1)
@@ -286,3 +286,26 @@ def test_a_queue_on_a_slower_machine_is_no_slower_server(
     made = told["comparisons"][0]["cases"][0]["metrics"]["p50"]["machine"]
     assert made == pytest.approx(change.machine.made)
     assert found.changes["cpu_per_request"].machine.made == pytest.approx(machine)
+
+
+@pytest.mark.parametrize("machine", [1.2, 1 / 1.2])
+def test_a_percentile_may_jump_from_those_that_did_not_wait_to_those_that_did(
+    machine: float,
+) -> None:
+    """Half of the requests find an idle server, on which most take 1 ms and the others 20 ms."""
+
+    def run(machine: float) -> Run:
+        dice = np.random.default_rng(1)
+        arrived = np.cumsum(dice.exponential(0.0096, 5000))
+        served = np.where(dice.random(5000) < 0.2, 0.020, 0.001) * dice.lognormal(0, 0.2, 5000)
+        rows = records(arrived, waits(arrived, machine * served) + machine * served, arrived[-1])
+        made = case(rows, 104.0)
+        generator = replace(made.generator, cpu_seconds=machine * made.generator.cpu_seconds)
+        return saved.run([replace(made, generator=generator, records=rows)])
+
+    (found,) = compare(run(1.0), run(machine), [Gate("p50", 0.05)]).cases
+    p50, p99 = (found.changes[name] for name in ("p50", "p99"))
+    assert max(p50.change.value, 1 / p50.change.value) > 1.9
+    assert p50.machine.made == pytest.approx(p50.change.value, rel=0.2)
+    assert p99.machine.made == pytest.approx(p99.change.value, rel=0.15)
+    assert p50.verdict == p99.verdict == "cannot tell"

@@ -33,10 +33,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from pytest_servebench.analysis.capacities import Searches, change_by_ends
 from pytest_servebench.analysis.machine_speed import STEADY, Machine
 from pytest_servebench.analysis.pairs import Pair
+from pytest_servebench.analysis.request_shifts import Repeats
 from pytest_servebench.analysis.samples import samples
+from pytest_servebench.load import quantities
 from pytest_servebench.metrics import COMPARED, METRICS, Metric
 from pytest_servebench.stats import ratios
 from pytest_servebench.stats.ratios import Range
@@ -141,6 +145,7 @@ def changes_of(
     gated: Mapping[str, float],
     tail: float,
     machine: Machine,
+    faster: Repeats = (),
 ) -> dict[str, Change]:
     """Return the change of each metric that is known on both sides, in the order of reports.
 
@@ -150,6 +155,7 @@ def changes_of(
         gated: threshold of each metric with a gate.
         tail: probability that one verdict is wrong by chance, in either direction.
         machine: how its speed changed.
+        faster: the records of the side on which it was faster, if these were saved.
     """
     late = any(case.summary.without_lag for case in pair.every)
     pairs = [pair, _punctual(pair)] if late else [pair]
@@ -159,7 +165,7 @@ def changes_of(
             continue
         assert metric.same is not None
         margin = gated.get(name, metric.same)
-        speed = _of(metric, machine)
+        speed = _of(metric, machine, faster)
         found = [_change(metric, one, shifts.get(name), margin, tail, speed) for one in pairs]
         if known := [one for one in found if one is not None]:
             changes[name] = _either_way(known)
@@ -170,12 +176,18 @@ def changes_of(
     return changes
 
 
-def _of(metric: Metric, machine: Machine) -> Machine:
-    """Return the machine's effect on a metric: CPU time does not include waiting."""
+def _of(metric: Metric, machine: Machine, faster: Repeats) -> Machine:
+    """Return what the machine's speed has to do with a metric: CPU time does not wait."""
+    times, permille = metric.times, metric.permille
     if not metric.goes_with_the_machine:
         return STEADY
-    waits = metric.of_search or metric.times is not None
-    return machine if waits else Machine(machine.slower, machine.slower)
+    if times is None:
+        return machine if metric.of_search else Machine(machine.slower, machine.slower)
+    told = [quantities.sample(one, times.name) for one in faster]
+    known = [one.values for one in told if one is not None]
+    if permille is None or not known:
+        return machine
+    return machine.for_percentile(permille, np.concatenate(known))
 
 
 def _by_ends(

@@ -180,8 +180,10 @@ def compare(
                 for gate in gates
                 if gate.request_class == pair.key.request_class
             }
+            speed = machine or STEADY
+            faster = records[0] if speed.slower > 1 else records[1]
             changes = changes_of(
-                pair, request_shifts(*records), gated, TAIL / statements, machine or STEADY
+                pair, request_shifts(*records), gated, TAIL / statements, speed, faster
             )
             slower = None if machine is None else machine.slower
             cases.append(_compare(pair, changes, gated, slower))

@@ -20,10 +20,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from pytest_servebench.analysis.capacities import CapacityCase, Searches
 from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.analysis.request_shifts import Repeats
 from pytest_servebench.runs.results import CaseResult, Run
+from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.machine_speeds import Loads, Speeds, speeds
 from pytest_servebench.stats.waiting import time_on_a_slower_machine, waiting
 
@@ -53,6 +57,29 @@ class Machine:
     def taken_off(self, change: float) -> float:
         """Return a change, new / base, without the effect that the machine's speed may have had."""
         return change / self.made if self.made else math.inf
+
+    def for_percentile(self, permille: int, faster: npt.NDArray[np.float64]) -> "Machine":
+        """Return the same for one percentile, by the times of the faster side.
+
+        A percentile may jump where times have a gap, such as between requests that found an idle
+        server and those that waited: on a machine that takes s times as long, s times as many wait.
+        With the tail q, it was then at most s times as long as that of the tail q / s before.
+
+        Args:
+            permille: the percentile, in thousandths.
+            faster: times, seconds, infinite for failed requests; shape ``(n,)``.
+        """
+        slower, n = max(self.slower, 1 / self.slower), len(faster)
+        if not n or slower == 1:
+            return self
+        ordered, tail = np.sort(faster), n * (1000 - permille) / 1000
+        usual = float(ordered[nearest_rank(permille, n) - 1])
+        later = float(ordered[min(math.ceil(n - tail / slower), n) - 1])
+        if usual <= 0 or math.isinf(later):
+            return self
+        jump = slower * later / usual
+        made = max(self.made, jump) if self.slower > 1 else min(self.made, 1 / jump)
+        return Machine(self.slower, made)
 
 
 STEADY: Final = Machine(1.0, 1.0)

@@ -77,7 +77,7 @@ WRONG: dict[str, tuple[Callable[[], object], list[str]]] = {
     "one request": (lambda: mix({"chat": (1, GETS[0])}), ["'chat'", "list"]),  # type: ignore[dict-item]
     "no name": (lambda: mix({"": (1, GETS)}), ["''", "name"]),
     "an order": (lambda: mix({"chat": (1, Requests(tuple(GETS), InOrder()))}), ["'chat'", "order"]),
-    "a mix": (lambda: mix({"chat": (1, mix({"a": (1, GETS)}))}), ["'chat'", "order"]),
+    "a mix": (lambda: mix({"chat": (1, mix({"a": (1, GETS)}))}), ["'chat'", "weights", "one mix"]),
 }
 
 

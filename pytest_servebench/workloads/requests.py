@@ -163,6 +163,11 @@ def _checked(name: object, given: Any) -> tuple[float, Requests]:
             f"{where}: {reprlib.repr(given)}: give its weight and its requests, (0.7, [...])."
         ) from None
     weight = checked_weight(weight, f"{where}: the weight", "the class")
+    if isinstance(requests, Requests) and isinstance(requests.choice, Weighted):
+        raise OptionError(
+            f"{where}: {requests.source} has weights of its own, which a mix would lose: give all "
+            "classes to one mix."
+        )
     if isinstance(requests, Requests) and (
         requests.arrivals is not None or requests.choice != AtRandom()
     ):

@@ -21,7 +21,7 @@ from pytest_servebench.objectives.gates import Gate, check_thresholds
 from pytest_servebench.objectives.slo import with_clauses
 from pytest_servebench.plugin.option_values import run_name
 from pytest_servebench.plugin.settings import Settings
-from pytest_servebench.report.comparison import beyond_text, change_text, undecided_text
+from pytest_servebench.report.comparison import beyond_text, change_text, undecided_text, worse_text
 from pytest_servebench.report.comparison_notes import beside_notes, speed_note
 from pytest_servebench.runs.node_ids import labelled, repeat_of, without_repeat
 from pytest_servebench.runs.results import (
@@ -288,5 +288,4 @@ def _remedies(name: str) -> str:
 def _detectable(gate: Gate, change: float) -> str:
     if not math.isfinite(change):
         return "no change could have been detected"
-    unit = " points" if METRICS[gate.metric].is_share else " %"
-    return f"the smallest detectable change is {100 * change:.3g}{unit}"
+    return f"the smallest detectable change is {worse_text(gate.metric, change)}"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 
 import jsonschema
@@ -178,7 +179,9 @@ def test_a_class_that_one_side_lacks_is_unknown_there() -> None:
 
 
 def test_a_gate_on_a_class_is_a_clause_of_its_case() -> None:
-    gates = parse_gates("p50{quick}:10%, p50{slow one}:10%, p50{nope}:10%")
+    gates = parse_gates(
+        "p50{quick}:10%, p50{slow one}:10%, p50{nope}:10%, success_rate{quick}:0.01%"
+    )
     baseline = Baseline("main", saved.run([mixed()]), "", gates, frozenset(), "fail")
     judged = baseline.judge(mixed(slow=0.050, seed=2), saved.run([]), 1)
     found = [(one.request_class, one.verdict, one.sort) for one in judged.clauses]
@@ -186,8 +189,10 @@ def test_a_gate_on_a_class_is_a_clause_of_its_case() -> None:
         ("quick", "passed", "gate"),
         ("slow one", "failed", "gate"),
         ("nope", "inconclusive", "gate"),
+        ("quick", "inconclusive", "gate"),
     ]
     assert "quick and slow one" in judged.clauses[2].message
+    assert re.search(r"smallest detectable change is -\d\.\d+ pp", judged.clauses[3].message)
 
 
 def test_a_slow_machine_is_told_with_the_gates_that_it_leaves_undecided() -> None:

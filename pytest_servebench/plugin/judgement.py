@@ -104,7 +104,10 @@ def refuse_unknown_classes(
     for one in asked:
         if one.request_class and one.request_class not in classes:
             names = tuple(dict.fromkeys(classes))
-            raise OptionError(f"{fixture}: {one}: {unknown_class(one.request_class, names)}.")
+            raise OptionError(
+                f"{fixture}: {one}: {unknown_class(one.request_class, names)}. Leave it out, or "
+                "select the tests that have the class by -k."
+            )
 
 
 def _warn_of_bad(item: pytest.Item, clauses: Iterable[Clause]) -> None:

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_servebench.report.capacity_table import names
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.node_ids import cell_id, cell_of, function_of, short_labels, without
-from simulation import saved
+from simulation import capacities, saved
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,15 @@ def test_servers_of_one_test_are_told_by_name_and_url(cell: str) -> None:
         cases.append(replace(made, server=server, nodeid=nodeid))
     assert {cell_id(case) for case in cases} == {"test_it.py::test_a[8]"}
     assert set(variants(cases)) == {"test_a"}
+
+
+def test_searches_of_a_parametrized_test_are_told_by_its_parameters() -> None:
+    made = capacities.capacity()
+    kind = made.server.kind
+    found = [
+        replace(made, nodeid=f"test_it.py::test_a[{kind}-buffer{made.buffer_size}-{own}]")
+        for own in ("short", "long")
+    ]
+    told = names(found)
+    assert [name.rpartition("[")[2] for name in told] == ["short]", "long]"]
+    assert names(found[:1])[0] == told[0].removesuffix("[short]")

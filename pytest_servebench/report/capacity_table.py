@@ -10,11 +10,19 @@ from pytest_servebench.objectives.capacity import explained, stated
 from pytest_servebench.report.case_table import verdict_cell
 from pytest_servebench.report.facts import workers_text
 from pytest_servebench.runs.capacity import CapacityProbe
-from pytest_servebench.runs.node_ids import function_of, repeat_of, short_labels
+from pytest_servebench.runs.node_ids import (
+    buffer_id,
+    cell_of,
+    function_of,
+    repeat_of,
+    rows_id,
+    short_labels,
+    without,
+)
 from pytest_servebench.runs.results import CapacityResult, CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import MISSING, compact, percent, significant
-from pytest_servebench.text.safe import clean, counted, joined, wrapped
+from pytest_servebench.text.safe import abridged, clean, counted, joined, wrapped
 from pytest_servebench.text.tables import Cell, Column, Line, line, table
 
 COLUMNS: Final = (
@@ -27,6 +35,7 @@ COLUMNS: Final = (
     Column("probes", expendable=3),
     Column("seconds", expendable=2),
 )
+_LONGEST: Final = 60  # characters of parameters
 STAGES: Final = {"ladder": "ladder", "estimate": "around it", "recovery": "low again"}
 SLOWER: Final = "machine slower by"
 STATES: Final = {"disturbed": "disturbed", "invalid": "invalid", "died": "server died"}
@@ -88,9 +97,12 @@ def names(found: Sequence[CapacityResult]) -> list[str]:
     """Return what to call each capacity: its server, and what else distinguishes it."""
     titles = server_titles(found)
     several = len({one.sizes for one in found}) > 1
+    own = [_own_parameters(one) for one in found]
+    parametrized = len(set(own)) > 1
     texts = []
-    for one in found:
-        parts = [titles[one.server.kind]]
+    for one, parameters in zip(found, own, strict=True):
+        brackets = f"[{parameters}]" if parametrized and parameters else ""
+        parts = [titles[one.server.kind] + brackets]
         parts += [str(one.sizes)] if several else []
         parts += [clean(one.label)] if one.label else []
         texts.append(", ".join(parts))
@@ -98,6 +110,14 @@ def names(found: Sequence[CapacityResult]) -> list[str]:
         f"{text} #{repeat_of(one)}" if texts.count(text) > 1 else text
         for one, text in zip(found, texts, strict=True)
     ]
+
+
+def _own_parameters(one: CapacityResult) -> str:
+    """Return the rest of a test's id without server, sizes and repeat."""
+    server = (one.server.kind, one.server.base_url)
+    sizes = (buffer_id(one.buffer_size), rows_id(one.rows))
+    ours = (*server, *sizes, f"repeat{repeat_of(one)}")
+    return abridged(clean(without(cell_of(one.nodeid), ours)), _LONGEST)
 
 
 def limited(one: CapacityResult) -> str:

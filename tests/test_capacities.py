@@ -387,3 +387,15 @@ def test_reports_say_why_there_is_no_interval() -> None:
     text = " ".join(plain_text(line) for line in report_lines(run_of(slow)))
     assert "recovers slowly" in text
     assert "4.00 s" in text
+
+
+def test_a_search_without_a_request_of_the_class_says_so() -> None:
+    limit = CapacityLimit("p90{rare}<50ms", 0.1)
+    found = dataclasses.replace(KEPT, limits=(*KEPT.limits, limit))
+    probes = tuple(
+        dataclasses.replace(one, counted=(*one.counted, 0), beyond=(*one.beyond, 0))
+        for one in KEPT.probes
+    )
+    text = reason(dataclasses.replace(found, probes=probes))
+    for part in ("no request", "p90{rare}<50ms", "--servebench-capacity-budget="):
+        assert part in text

@@ -226,10 +226,14 @@ def _why_open(result: CapacityResult) -> str:
 def _one_sided(result: CapacityResult) -> str:
     """Return why a search has no estimate: what it measured lies on one side of the capacity."""
     limits, begun = joined_limits(result), f"{trimmed(result.seconds)} s of search"
-    rates = [one.rate for one in result.probes if one.used]
+    used = [one for one in result.probes if one.used]
+    rates = [one.rate for one in used]
     if not rates:
         return f"{begun} measured nothing; give {_more(result)}"
-    least = next(one for one in result.probes if one.used and one.rate == min(rates))
+    for place, limit in enumerate(result.limits):
+        if not any(one.counted[place] for one in used):  # of a class that is rare, for example
+            return f"{begun} saw no request that {limit.clause} counts; give {_more(result)}"
+    least = next(one for one in used if one.rate == min(rates))
     seen = zip(result.limits, least.counted, least.beyond, strict=True)
     if any(counted and beyond >= limit.allowed * counted for limit, counted, beyond in seen):
         return (

@@ -34,11 +34,11 @@ SHARES: Final[Mapping[str, float]] = MappingProxyType(
 )
 """Shares assumed without a run: nothing fails."""
 
-_MEAN_TAIL: Final = 0.05  # the percentile that is as uncertain as a mean, for exponential latencies
+_MEAN_TAIL: Final = 0.03  # the percentile that is as uncertain as a mean, for exponential latencies
 
 # From the intervals of simulated M/M/1 queues: their deliberate bias to the safe side, and how far
 # their widths scatter beyond it.
-_BIAS: Final = 1.25
+_BIAS: Final = 1.35
 _SCATTER: Final = 3.0
 
 

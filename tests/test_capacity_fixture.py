@@ -325,6 +325,7 @@ def pytest_servebench_search_finished(config, result):
     assert one["test_outcome"] == "failed"
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_keeps_its_probes(run_bench: RunBench, simulate: Simulate) -> None:
     simulate(after=3, error=KeyboardInterrupt)
     shown = run_bench(test=searching(), interrupted=True).stdout.str()

@@ -751,8 +751,8 @@ def test_identical_queues_are_seldom_called_worse_in_the_long_run() -> None:
     [
         ("M/M/1", 0.3, 1.25, Gate("p50", 0.05), 0.8, 15),
         ("lognormal", 0.3, 1.25, Gate("p95", 0.10), 0.8, 15),
-        pytest.param("M/M/1", 0.3, 1.25, Gate("p95", 0.10), 0.5, 60, marks=pytest.mark.slow),
-        pytest.param("lognormal", 0.3, 1.25, Gate("p99", 0.10), 0.5, 60, marks=pytest.mark.slow),
+        ("M/M/1", 0.3, 1.25, Gate("p95", 0.10), 0.5, 60),
+        ("lognormal", 0.3, 1.25, Gate("p99", 0.10), 0.5, 60),
     ],
 )
 def test_slower_servers_are_found(

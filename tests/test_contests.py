@@ -76,6 +76,7 @@ def repeated(means: Mapping[str, float], dice: np.random.Generator) -> dict[str,
     }
 
 
+@pytest.mark.slow
 def test_servers_that_took_turns_are_ranked_within_each_repeat() -> None:
     def pairs(means: Mapping[str, float]) -> contests.Pairs:
         series = repeated(means, dice)

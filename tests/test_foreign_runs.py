@@ -91,6 +91,7 @@ def test_rates_are_over_the_whole_run_as_vllm_has_them() -> None:
     assert METRICS["input_tokens"].read(case).value == told["total_input_tokens"] / 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "tool", "settings", "rate"),
     [
@@ -204,6 +205,7 @@ def compare(tmp_path: Path, capsys: Capture) -> Callable[..., tuple[int, str]]:
     return command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theirs", "slower", "gate", "status", "part"),
     [

@@ -235,6 +235,7 @@ def pytest_servebench_{hook}
     assert main(["show", str(directory)]) == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_be_stopped_costs_nothing(
     run_bench: RunBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -293,6 +293,7 @@ def test_what_noise_spoiled_is_measured_again(
     assert "noise 1" in (directory / "metrics_summary.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retries", [0, 1])
 def test_the_last_attempt_counts(
     run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, retries: int

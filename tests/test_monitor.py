@@ -68,6 +68,7 @@ def test_a_generator_beside_a_pinned_servers_processors_hides_no_other_program(
     assert seen.others_share == pytest.approx(others)
 
 
+@pytest.mark.slow
 def test_a_program_that_runs_beside_is_seen_on_its_processor() -> None:
     one = min(os.sched_getaffinity(0))
     busy = subprocess.Popen(["taskset", "-c", str(one), sys.executable, "-c", "while True: pass"])

@@ -166,6 +166,7 @@ WRONG = {  # objective and which answers are wrong to what is told
 }
 
 
+@pytest.mark.slow
 def test_wrong_answers_speak_for_those_that_were_not_checked(
     run_bench: RunBench, echo: Any
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_gates_bound_is_what_it_allows(metric: str, text: str, bound: str) -> 
     assert (shown.bound, shown.value, shown.comparison) == (bound, "-", why)
 
 
+@pytest.mark.slow
 def test_a_failed_case_quotes_what_was_logged_while_it_ran(tmp_path: Path) -> None:
     (tmp_path / "servers").mkdir()
     lines = [f"\x1b[31m<line {number}>" for number in range(1, 101)]

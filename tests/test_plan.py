@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -233,12 +234,14 @@ def test_what_differs_from_run_to_run_sets_a_floor(between: float) -> None:
 # -- from a run -----------------------------------------------------------------------------------
 
 
-LONG = [repeated(case(mm1_records(5, 20, 20_000, seed), 5), seed + 1) for seed in range(3)]
+@functools.cache
+def long_runs() -> list[CaseResult]:
+    return [repeated(case(mm1_records(5, 20, 20_000, seed), 5), seed + 1) for seed in range(3)]
 
 
 @pytest.mark.parametrize("metric", ["p50", "p90", "p99", "mean"])
 def test_a_measured_queue_is_as_unsure_as_the_formula_says(metric: str) -> None:
-    found = seen(metric, LONG)
+    found = seen(metric, long_runs())
     assert found.measured
     guess = assumed(metric, 5, 0.25)
     # Its width is that of one side, the longer, and its own estimate.
@@ -262,7 +265,7 @@ def test_an_interval_without_any_width_is_no_promise_for_shorter_runs() -> None:
 def test_a_measured_value_gives_the_distance() -> None:
     (clause,) = parse_slo("p50<1s")
     value = queueing.mm1_response_percentile(5, 20, 0.5)
-    found = plan_case([clause], 5, LONG).needed[0]
+    found = plan_case([clause], 5, long_runs()).needed[0]
     assert found.value == pytest.approx(value, rel=0.1)
     assert found.distance == pytest.approx(1 / value - 1, rel=0.1)
     assert found.measured
@@ -322,7 +325,7 @@ def test_any_knowledge_gives_a_plan(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("load", [0.3, pytest.param(0.6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("load", [0.3, 0.6])
 @pytest.mark.parametrize("metric", ["p50", "p90", "p99", "mean"])
 def test_planned_runs_decide(metric: str, load: float) -> None:
     """On bounds 20 % above and below; 95 % are promised."""
@@ -407,7 +410,7 @@ def test_output_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_output_with_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     other = case(mm1_records(5, 20, 2000, seed=9), 5.0, title="TensorFlow Serving")
-    path = write_run(tmp_path, *LONG, other)
+    path = write_run(tmp_path, *long_runs(), other)
     assert plan("--slo", "p99<2s", "--run", path) == 0
     text = capsys.readouterr().out
     assert "5 requests/s, TorchServe, buffer 50" in text
@@ -480,7 +483,7 @@ def test_runs_that_cannot_be_planned_from_are_named(tmp_path: Path) -> None:
     plain = tmp_path / "plain.json"
     plain.write_text(json.dumps({"benchmarks": [plain_entry()]}))
     invalid = case(mm1_records(5, 20, 100, seed=1), 5.0, invalid_reason="late")
-    measured = write_run(tmp_path / "a", *LONG)
+    measured = write_run(tmp_path / "a", *long_runs())
     table: list[tuple[type[Exception], str, Sequence[str]]] = [
         (OptionError, r"--rate=7: .* has valid cases only at 5/s;",
          ("--rate", "7", "--run", measured)),
@@ -497,8 +500,8 @@ def test_runs_that_cannot_be_planned_from_are_named(tmp_path: Path) -> None:
 def test_tests_of_one_run_are_told_apart(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    other = dataclasses.replace(LONG[0], nodeid="test_other.py::test_it[torchserve-rate5]")
-    path = write_run(tmp_path, LONG[1], other)
+    other = dataclasses.replace(long_runs()[0], nodeid="test_other.py::test_it[torchserve-rate5]")
+    path = write_run(tmp_path, long_runs()[1], other)
     assert plan("--slo", "p99.9<2s", "--run", path) == 0
     text = capsys.readouterr().out
     assert "TorchServe, buffer 50, test_it.py::test_load" in text

@@ -289,6 +289,7 @@ def test_results_that_cannot_be_written(run_bench: RunBench) -> None:
     result.stderr.fnmatch_lines(["*--servebench-results=*taken*Give a *directory*"])
 
 
+@pytest.mark.slow
 def test_kind_without_an_artifact_is_skipped(run_bench: RunBench) -> None:
     result = run_bench("--servebench-servers=torchserve,toy")
     result.assert_outcomes(skipped=1, passed=1)
@@ -375,6 +376,7 @@ def test_no_process_is_left(run_bench: RunBench, pytester: pytest.Pytester) -> N
     assert left == {}
 
 
+@pytest.mark.slow
 def test_kinds_that_serve_an_artifact_of_another_name(run_bench: RunBench) -> None:
     conftest = """
 from tests import toy

@@ -221,6 +221,7 @@ CHECKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
 def test_a_server_that_echoes_its_headers(
     run_bench: RunBench, monkeypatch: pytest.MonkeyPatch, check: str

@@ -21,6 +21,7 @@ def benchmark_table(result: pytest.RunResult) -> list[str]:
     return [line for line in lines[start:end] if line.strip("- ")]
 
 
+@pytest.mark.slow
 def test_the_benchmark_table_of_loads_is_narrow_and_in_the_order_of_the_tests(
     run_bench: RunBench,
 ) -> None:

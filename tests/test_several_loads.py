@@ -128,6 +128,7 @@ def test_every_broken_case_is_named(run_bench: RunBench) -> None:
         result.stdout.fnmatch_lines([f"*{name} 1 broken*"])
 
 
+@pytest.mark.slow
 def test_the_last_attempt_replaces_all_cases_of_the_one_before(run_bench: RunBench) -> None:
     test = two("""if not TRIES:
         TRIES.append(1)
@@ -149,6 +150,7 @@ def test_the_last_attempt_replaces_all_cases_of_the_one_before(run_bench: RunBen
     assert not [name for name, _ in properties(Path("junit.xml")) if name.count(".") > 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "end", ["raise KeyboardInterrupt", pytest.param("os._exit(9)", marks=pytest.mark.slow)]
 )

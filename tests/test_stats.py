@@ -384,6 +384,7 @@ def test_one_event_has_one_degree_of_freedom_or_two() -> None:
 # -- how often intervals hold the truth -----------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("load", "number", "least"),
     [

@@ -218,6 +218,7 @@ def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_hooks_are_called(pytester: pytest.Pytester, tmp_path: Path) -> None:
     with example_server(tmp_path) as port:
         tests = write_files(DOCS / "howto" / "own-requests.md", pytester.path, port)

@@ -63,6 +63,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinds", "built"),
     [

@@ -173,6 +173,7 @@ def test_help_names_every_flag() -> None:
         assert flag in done.stdout
 
 
+@pytest.mark.slow
 def test_without_tensorflow_it_says_how_to_get_it(tmp_path: Path) -> None:
     saved_model(tmp_path / "1")
     program = (

@@ -341,6 +341,7 @@ def test_load({fixture}):
 CHECK = f'case.check("{SLO}")'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stream", "fixture", "marked", "then"),
     [

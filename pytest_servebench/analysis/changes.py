@@ -31,7 +31,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -221,20 +221,16 @@ def _by_ends(
     found = Change(metric.name, *figures, change, strict, True, verdict, "", told=told)
     if machine == STEADY:
         return found
-    change = _whatever_the_speed(change, machine)
-    strict = _whatever_the_speed(strict, machine)
-    side = _beyond_doubt(metric, strict)
+    allowed = _allowed(found, machine)
+    side = _beyond_doubt(metric, allowed.strict)
     if worse:
         kept = max(value, machine.taken_off(value)) < 1 - gate and side > 0
     else:
-        kept = change.low >= 1 - gate
+        kept = allowed.change.low >= 1 - gate
     if not kept or (verdict == VERDICTS[3] and side >= 0):
         verdict = VERDICTS[1]
     reason = "" if kept else machine_text(machine)
-    allowing: dict[str, Any] = {"change": change, "strict": strict, "verdict": verdict}
-    return dataclasses.replace(
-        found, **allowing, reason=reason, machine=machine, at_one_speed=found
-    )
+    return dataclasses.replace(allowed, verdict=verdict, reason=reason)
 
 
 def machine_text(machine: Machine) -> str:
@@ -322,19 +318,25 @@ def _change(
 
 
 def _allowing(found: Change, machine: Machine, margin: float) -> Change:
-    """Return a change whose intervals allow for the machine's speed."""
-    metric = METRICS[found.metric]
-    change = _whatever_the_speed(found.change, machine)
-    strict = _whatever_the_speed(found.strict, machine)
-    verdict = _verdict(metric, change, strict, margin)
+    """Return a change and its verdict, allowing for the machine's speed."""
+    allowed = _allowed(found, machine)
+    verdict = _verdict(METRICS[found.metric], allowed.change, allowed.strict, margin)
     if found.verdict == "same" and not found.sampled:
         verdict = found.verdict
     reason = ""
     if verdict == "cannot tell":
         reason = found.reason or machine_text(machine)
-    allowing: dict[str, Any] = {"change": change, "strict": strict, "verdict": verdict}
+    return dataclasses.replace(allowed, verdict=verdict, reason=reason)
+
+
+def _allowed(found: Change, machine: Machine) -> Change:
+    """Return a change whose intervals allow for the machine's speed, with the verdict of before."""
     return dataclasses.replace(
-        found, **allowing, reason=reason, machine=machine, at_one_speed=found
+        found,
+        change=_whatever_the_speed(found.change, machine),
+        strict=_whatever_the_speed(found.strict, machine),
+        machine=machine,
+        at_one_speed=found,
     )
 
 

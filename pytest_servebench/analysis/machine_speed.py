@@ -28,11 +28,9 @@ from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.analysis.request_shifts import Repeats
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.stats.episodes import nearest_rank
+from pytest_servebench.stats.machine_paces import ALIKE
 from pytest_servebench.stats.machine_speeds import Loads, Speeds, speeds
 from pytest_servebench.stats.waiting import time_on_a_slower_machine, waiting
-
-_ALIKE: Final = 0.02
-"""How much the answer bytes, connections and successes per request may differ."""
 
 _STEEPEST: Final = 4.0
 _MOST_SAVED: Final = 0.5
@@ -178,7 +176,7 @@ def _same_answers(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> bool
     if None in sides:
         return False
     return all(
-        abs(a - b) <= _ALIKE * max(1.0, a, b) for a, b in zip(*filter(None, sides), strict=True)
+        abs(a - b) <= ALIKE * max(1.0, a, b) for a, b in zip(*filter(None, sides), strict=True)
     )
 
 

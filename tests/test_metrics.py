@@ -33,9 +33,9 @@ from pytest_servebench.report.comparison_formats import as_bmf, as_github_action
 from pytest_servebench.report.comparison_text import Block, Compared
 from pytest_servebench.report.page import page
 from pytest_servebench.report.page.cases import figure_table
+from pytest_servebench.report.panels import CPU_PER_REQUEST
 from pytest_servebench.report.plot_frame import Frame
 from pytest_servebench.report.plots import draw_plots
-from pytest_servebench.report.sweep import CPU_PER_REQUEST
 from pytest_servebench.runs.results import CaseResult, Resources
 from pytest_servebench.runs.run_json import from_dict, read_file
 from pytest_servebench.stats.estimates import Estimate

@@ -471,6 +471,8 @@ def test_advice(slo: str, words: str, capsys: pytest.CaptureFixture[str]) -> Non
         (("--rate", "9", "--change", "0%"), "--change='0%': give a percentage above 0, such as"),
         (("--rate", "9", "--repeats", "0"), "--repeats='0': give a whole number from 1 to 100"),
         (("--rate", "9", "--repeats", "2.5"), "--repeats='2.5': give a whole number from 1 to 100"),
+        (("--rate", "9", "--slo", "p99{chat}<1s"), "--slo=p99{chat}<1s: "),
+        (("--rate", "9", "--slo", "p99{chat}<1s"), "give one by --run, or leave {chat} out"),
     ],
 )
 def test_bad_options_are_named(arguments: Sequence[str], words: str) -> None:
@@ -490,6 +492,8 @@ def test_runs_that_cannot_be_planned_from_are_named(tmp_path: Path) -> None:
         (OptionError, "no valid case", ("--run", write_run(tmp_path / "b", invalid))),
         (OptionError, r"plain\.json.*valid", ("--run", str(plain))),
         (SavedRunError, "there is no such file", ("--run", str(tmp_path / "none.json"))),
+        (OptionError, "--slo=p99{chat}<1s: .* no class 'chat'",
+         ("--run", measured, "--slo", "p99{chat}<1s")),
         (SLOSyntaxError, "there is no metric", ("--rate", "9", "--slo", "p98<1s")),
     ]  # fmt: skip
     for error, words, arguments in table:

@@ -169,7 +169,9 @@ def notes(base: Run, new: Run) -> tuple[str, ...]:
             f"Schedule, requests, timeout and warm-up could not be checked: {joined(unknown)} "
             "does not record them. Save the run again to have them checked."
         )
-    found += filter(None, map(_other_turns, match(base, new)))
+    pairs = match(base, new)
+    found += filter(None, map(_other_turns, pairs))
+    found += dict.fromkeys(text for pair in pairs for text in _other_classes(pair))
     by_tool: dict[tuple[str, str], list[str]] = {}
     for side, run in (("BASE", base), ("NEW", new)):
         if run.origin is not None:
@@ -202,6 +204,26 @@ def _other_turns(pair: Pair) -> str:
         "sides measure different shares of them. A longer --servebench-duration reduces the "
         "effect."
     )
+
+
+def _other_classes(pair: Pair) -> Iterator[str]:
+    """Yield which classes of requests have no part in a comparison, as some cases lack them."""
+    base, new = (
+        dict.fromkeys(name for case in side for name in case.class_names)
+        for side in (pair.base, pair.new)
+    )
+    every = set.intersection(*(set(case.class_names) for case in pair.every))
+    for where, names in (
+        ("BASE", [name for name in base if name not in new]),
+        ("NEW", [name for name in new if name not in base]),
+        ("some repeats", [name for name in base if name in new and name not in every]),
+    ):
+        if names:
+            word = "class" if len(names) == 1 else "classes"
+            yield (
+                f"{key_text(pair.key)}: {word} {joined(map(clean, names))} of requests only in "
+                f"{where}, and not compared."
+            )
 
 
 def _schemas(base: Run, new: Run) -> list[Difference]:

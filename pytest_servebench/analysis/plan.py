@@ -30,6 +30,7 @@ from pytest_servebench.analysis.precision import (
     tail_of,
 )
 from pytest_servebench.metrics import METRICS, standing_in
+from pytest_servebench.objectives.reader import written
 from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.student import NORMAL, Z, student_quantile
@@ -58,7 +59,8 @@ class Needed:
         inflation: see :class:`~pytest_servebench.analysis.precision.Known`.
         measured: see :class:`~pytest_servebench.analysis.precision.Known`.
         least: see :class:`~pytest_servebench.analysis.precision.Known`.
-        requests: needed to decide; 0 if any number is enough, ``None`` if no number is.
+        requests: needed to decide, of the class that the clause is about; 0 if any number is
+            enough, ``None`` if no number is.
         seconds: mean time for so many requests.
     """
 
@@ -78,9 +80,10 @@ class Detectable:
 
     Attributes:
         metric: one of :data:`COMPARED`, or of the SLO.
+        request_class: whose metric it is; empty for all requests.
         change: relative; for shares, the difference.
-        requests: per run, with one run per side, to detect the given change; ``None`` if more than
-            :data:`MOST_REQUESTS` or if runs vary too much.
+        requests: of that class per run, with one run per side, to detect the given change; ``None``
+            if more than :data:`MOST_REQUESTS` or if runs vary too much.
         seconds: mean time for so many requests.
         repeats: runs of the planned length per side to detect it; ``None`` if more than
             :data:`MOST_REPEATS` or if runs vary too much.
@@ -93,6 +96,12 @@ class Detectable:
     seconds: float | None
     repeats: int | None
     measured: bool
+    request_class: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the metric as SLOs and gates write it."""
+        return written(METRICS[self.metric], self.request_class)
 
 
 @dataclass(frozen=True)
@@ -119,10 +128,10 @@ class CasePlan:
 
     @property
     def soonest(self) -> Detectable | None:
-        """Return the statistic of latencies that shows the change with the fewest requests."""
+        """Return the statistic of all requests' times that shows the change soonest."""
         known = [
             one for one in self.detectable
-            if METRICS[one.metric].times is not None and one.requests is not None
+            if METRICS[one.metric].times and not one.request_class and one.requests is not None
         ]  # fmt: skip
         return min(known, key=lambda one: one.requests or 0, default=None)
 
@@ -319,39 +328,64 @@ def plan_case(
         statements: verdicts of the comparison, which share its level.
 
     Raises:
-        ValueError: the load is out of its range.
+        OptionError: a clause is about a class of requests that a case does not have.
+        ValueError: the load is out of its range, or a clause about a class has no case.
     """
-
-    # Only a run can tell how many requests per second sessions make.
-    per_second = fmean(one.request_rate for one in cases) if cases else rate
-
-    def known(metric: str) -> Known:
-        found = measured(metric, cases, load) if cases else None
-        return found or assumed(metric, per_second, load)
+    named = {(clause.metric, clause.request_class) for clause in clauses}
+    if not cases and any(name for _, name in named):
+        raise ValueError("only an earlier run tells how many requests a class has")
+    parts = {
+        name: _Requests([one.of_class(name) if name else one for one in cases], rate, load)
+        for name in dict.fromkeys(("", *(clause.request_class for clause in clauses)))
+    }
+    everything = parts[""].per_second
 
     def of(clause: Clause) -> Known | None:
         if METRICS[clause.metric].of_run:
             return None
-        return known("throughput_share" if clause.relative else clause.metric)
+        metric = "throughput_share" if clause.relative else clause.metric
+        return parts[clause.request_class].known(metric)
 
-    wanted = tuple(needed(clause, of(clause), per_second, margin) for clause in clauses)
-    requests = max([1, *(one.requests for one in wanted if one.requests is not None)])
-    named = {clause.metric for clause in clauses}
+    wanted = []
+    requests = 1
+    for clause in clauses:
+        own = parts[clause.request_class].per_second
+        wanted.append(one := needed(clause, of(clause), own, margin))
+        if one.requests is not None:
+            requests = max(requests, math.ceil(one.requests * (everything / own) - 1e-9))
     changes = []
     for metric, one in METRICS.items():
-        of_slo = metric in named and one.times is not None and not one.of_run
-        if metric not in COMPARED and not of_slo:
-            continue
-        about = known(metric)
-        changes.append(
-            Detectable(
-                metric,
-                detectable(metric, about, requests, repeats, statements),
-                alone := requests_for(metric, about, change, statements),
-                None if alone is None else alone / per_second,
-                repeats_for(metric, about, requests, change, statements),
-                about.measured,
+        for name, part in parts.items():
+            of_slo = (metric, name) in named and one.times is not None and not one.of_run
+            if (name or metric not in COMPARED) and not of_slo:
+                continue
+            about = part.known(metric)
+            planned = max(1, round(requests * part.per_second / everything))
+            changes.append(
+                Detectable(
+                    metric,
+                    detectable(metric, about, planned, repeats, statements),
+                    alone := requests_for(metric, about, change, statements),
+                    None if alone is None else alone / part.per_second,
+                    repeats_for(metric, about, planned, change, statements),
+                    about.measured,
+                    name,
+                )
             )
-        )
     unit = cases[0].unit if cases else "request"
-    return CasePlan(rate, unit, case, wanted, requests, requests / per_second, tuple(changes))
+    return CasePlan(
+        rate, unit, case, tuple(wanted), requests, requests / everything, tuple(changes)
+    )
+
+
+class _Requests:
+    def __init__(self, cases: Sequence[CaseResult], rate: float, load: float) -> None:
+        """All requests of an earlier run's case, or those of one class; ``rate`` without one."""
+        self._cases = cases
+        self._load = load
+        # Only a run can tell how many requests per second sessions make.
+        self.per_second = fmean(one.request_rate for one in cases) if cases else rate
+
+    def known(self, metric: str) -> Known:
+        found = measured(metric, self._cases, self._load) if self._cases else None
+        return found or assumed(metric, self.per_second, self._load)

@@ -5,7 +5,9 @@ import dataclasses
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,7 @@ from pytest_servebench.commands.arguments import (
     whole,
 )
 from pytest_servebench.errors import OptionError
+from pytest_servebench.load.classes import unknown_class
 from pytest_servebench.metrics import METRICS, POINTS
 from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.objectives.slo_grammar import Clause
@@ -34,7 +37,7 @@ from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.run_json import read_file
 from pytest_servebench.runs.run_names import find_run
 from pytest_servebench.text.quantity import quantity
-from pytest_servebench.text.safe import wrapped
+from pytest_servebench.text.safe import clean, wrapped
 from pytest_servebench.text.tables import Cell, Column, plain_text, table
 
 SHOWN: Final = sum(not metrics[-1].of_server for metrics in POINTS.values())
@@ -105,16 +108,12 @@ def run(options: argparse.Namespace) -> int:
     if searched := [str(one) for one in clauses if one.of_search]:
         raise OptionError(f"--slo={searched[0]}: find_capacity searches for it, in the time of "
                           "--servebench-capacity-budget; leave it out")  # fmt: skip
-    if parts := [one for one in clauses if one.request_class]:
-        raise OptionError(
-            f"--slo={parts[0]}: a plan is for all requests of a load; leave "
-            f"{{{parts[0].request_class}}} out, and give the rate of that class by --rate"
-        )
     load = number("load", options.load, "0.6", below=1.0)
     margin, change = (_percent(name, getattr(options, name)) for name in ("margin", "change"))
     repeats = whole("repeats", options.repeats, 1, MOST_REPEATS, "5")
-    groups = _groups(options.rate, _past(options))
-    statements = SHOWN * len(groups)
+    groups = _with_classes(_groups(options.rate, _past(options)), clauses)
+    parts = sum(len(cases[0].classes) for _, _, cases in groups if cases)
+    statements = SHOWN * (len(groups) + parts)
     plans = [
         plan_case(
             clauses, rate, cases, case=name, load=load, margin=margin, repeats=repeats,
@@ -202,6 +201,39 @@ def _cells(past: Path) -> list[_Group]:
     ]
 
 
+def _with_classes(groups: Sequence[_Group], clauses: Sequence[Clause]) -> list[_Group]:
+    """Return the groups whose loads have the classes of requests that clauses are about.
+
+    Raises:
+        OptionError: none has.
+    """
+    found = list(groups)
+    for clause in clauses:
+        if not (name := clause.request_class):
+            continue
+        if not all(cases for _, _, cases in groups):
+            raise OptionError(
+                f"--slo={clause}: how many requests a class has is known from a run only: give one "
+                f"by --run, or leave {{{name}}} out and give the rate of that class by --rate"
+            )
+        lacking = [one for one in found if not all(map(partial(_has, name), one[2]))]
+        found = [one for one in found if one not in lacking]
+        for _, _, cases in lacking:
+            case = next(one for one in cases if not _has(name, one))
+            reason = unknown_class(name, case.class_names)
+            if name in case.class_names:
+                reason = f"no request of its class {clean(name)!r} arrived; measure longer"
+            if not found:
+                raise OptionError(f"--slo={clause}: {clean(case.name)}: {reason}")
+            print(f"{clean(case.name)}: left out: {reason}", file=sys.stderr)
+    return found
+
+
+def _has(request_class: str, case: CaseResult) -> bool:
+    names = case.class_names
+    return request_class in names and case.of_class(request_class).summary.arrivals > 0
+
+
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
@@ -215,7 +247,7 @@ def _text(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any]) -
     runs = "one run" if asked["repeats"] == 1 else f"{asked['repeats']} runs"
     change = f"{100 * asked['change']:g} %"
     shown = [
-        [METRICS[one.metric].written, "measured" if one.measured else "assumed",
+        [one.name, "measured" if one.measured else "assumed",
          _change(one), _length(one),
          f"> {MOST_REPEATS}" if one.repeats is None else f"{one.repeats}"]
         for one in plan.detectable
@@ -335,19 +367,20 @@ def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any])
         )
     seconds = math.ceil(plan.seconds)
     # The latency of the SLO, the highest of several, or the median.
-    metrics = {clause.metric for clause in clauses}
+    named = {(clause.metric, clause.request_class) for clause in clauses}
     latencies = [one for one in plan.detectable if METRICS[one.metric].times]
-    compared = ([one for one in latencies if one.metric in metrics] or latencies[:1])[-1]
+    of_slo = [one for one in latencies if (one.metric, one.request_class) in named]
+    compared = (of_slo or latencies[:1])[-1]
     sentence = (
         f"Run it for {seconds} s (--servebench-duration={seconds}): {100 * POWER:.0f} % of such "
         f"runs pass or fail, rather than be inconclusive. To detect {100 * asked['change']:g} % "
-        f"more {METRICS[compared.metric].written}, compare {_sides(compared, seconds)}"
+        f"more {compared.name}, compare {_sides(compared, seconds)}"
     )
     soonest = plan.soonest
-    if soonest is not None and soonest.metric != compared.metric:
+    if soonest is not None and soonest != compared:
         requests, time = soonest.requests or 0, _time(soonest.seconds or 0.0)
         sentence += (
-            f". {METRICS[soonest.metric].written} shows such a change soonest: in {requests:,} "
+            f". {soonest.name} shows such a change soonest: in {requests:,} "
             f"requests ({time}) per side"
         )
     return f"{sentence}; no duration decides {', '.join(never)}." if never else f"{sentence}."

@@ -12,8 +12,9 @@ from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.report import axes
 from pytest_servebench.report.capacity_table import names
+from pytest_servebench.report.panels import Panel, Point, percentile_panel
 from pytest_servebench.report.series import letter_of
-from pytest_servebench.report.sweep import Panel, Point, percentile_panel, spread
+from pytest_servebench.report.sweep import spread
 from pytest_servebench.runs.capacity import CapacityLimit, CapacityProbe
 from pytest_servebench.runs.results import CapacityResult, CaseResult, VerdictWord
 from pytest_servebench.text.safe import clean, joined

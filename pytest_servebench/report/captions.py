@@ -17,8 +17,7 @@ from pytest_servebench.report.facts import (
     servers,
     traffic_text,
 )
-from pytest_servebench.report.figures import percentile
-from pytest_servebench.report.sweep import CPU, GOODPUT, MEMORY, PSS, Panel
+from pytest_servebench.report.panels import CPU, GOODPUT, MEMORY, PSS, Panel
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.runs.titles import server_titles
 from pytest_servebench.text.numbers import DIGEST_LENGTH, plain
@@ -53,14 +52,14 @@ def marks(cases: Sequence[CaseResult], panels: Sequence[Panel], curves: int) -> 
         )
     if curves > 1:
         notes.append("Curves stand side by side at each rate, so that equal ones can all be seen.")
-    names = [panel.metric for panel in panels if is_percentile(panel.metric)]
-    known = [percentile(case.summary, name) for case in valid for name in names]
-    if any(one.value == math.inf for one in known):
+    shown = [panel for panel in panels if is_percentile(panel.metric)]
+    points = [point for panel in shown for case in valid if (point := panel.point(case))]
+    if any(one.value == math.inf for one in points):
         notes.append(
             "A failed request ranks as infinitely slow; ▲ at the top edge: so many failed that the "
             "percentile itself is infinite."
         )
-    if any(one.value is not None and not one.resolved for one in known):
+    if not all(one.resolved for one in points):
         notes.append(
             "Hollow: too few independent requests for this percentile; the true value may be far "
             "higher."

@@ -9,18 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.path import Path as Outline
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
+from pytest_servebench.report.panels import Panel, Point
 from pytest_servebench.report.plot_frame import GREY, scale, shown
 from pytest_servebench.report.series import Series
 from pytest_servebench.report.sessions import of_sessions
-from pytest_servebench.report.sweep import (
-    Curve,
-    Panel,
-    Point,
-    Sweep,
-    endings,
-    sweep,
-    x_label,
-)
+from pytest_servebench.report.sweep import Curve, Sweep, endings, sweep, x_label
 
 _APART: Final = 7.0  # points between curves at one rate
 _MARKER: Final = 5.5  # points: a marker's size

@@ -17,13 +17,7 @@ from pytest_servebench.report.captions import case_names, marks, measured, subti
 from pytest_servebench.report.facts import test_id, test_labels
 from pytest_servebench.report.figures import known_times
 from pytest_servebench.report.outputs import Material
-from pytest_servebench.report.plot_capacity import draw_capacities
-from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
-from pytest_servebench.report.plot_frame import Frame, columns_of, drawing
-from pytest_servebench.report.plot_streams import draw_streams
-from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
-from pytest_servebench.report.series import colours, make_series
-from pytest_servebench.report.sweep import (
+from pytest_servebench.report.panels import (
     CPU,
     CPU_PER_REQUEST,
     GOODPUT,
@@ -32,10 +26,17 @@ from pytest_servebench.report.sweep import (
     SUCCESS,
     THROUGHPUT,
     Panel,
+    class_panels,
     percentile_panel,
     shown_percentiles,
     shows_goodput,
 )
+from pytest_servebench.report.plot_capacity import draw_capacities
+from pytest_servebench.report.plot_distribution import Latencies, draw_distributions
+from pytest_servebench.report.plot_frame import Frame, columns_of, drawing
+from pytest_servebench.report.plot_streams import draw_streams
+from pytest_servebench.report.plot_sweep import draw_sweep, ideal_handles
+from pytest_servebench.report.series import colours, make_series
 from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.node_ids import function_of, short_labels
 from pytest_servebench.runs.results import CaseResult, Run
@@ -139,6 +140,7 @@ class _Drawing:
         return [
             *self._sweeps("overview", f"{self._names} under open-loop load", everything),
             *(path for times in known_times(self._run.cases) for path in self._percentiles(times)),
+            *self._by_class(everything),
             *self._sweeps("throughput", "Throughput against offered rate", (THROUGHPUT,)),
             *(
                 path
@@ -165,11 +167,34 @@ class _Drawing:
         title = f"{times.title[:1].upper()}{times.title[1:]} against offered rate"
         return self._sweeps(times.name, title, [*map(percentile_panel, shown)], alike=True)
 
+    def _by_class(self, overview: Sequence[Panel]) -> list[Path]:
+        of_classes = class_panels(self._run.cases)
+        rows = [row for one in overview for row in of_classes if row[0].metric == one.metric]
+        if not rows:
+            return []
+        title = f"{self._names}: classes of requests against offered rate"
+        panels = [panel for row in rows for panel in row]
+        return self._sweeps("classes", title, panels, columns=len(rows[0]))
+
     def _sweeps(
-        self, name: str, title: str, metrics: Sequence[Panel], *, alike: bool = False
+        self,
+        name: str,
+        title: str,
+        metrics: Sequence[Panel],
+        *,
+        alike: bool = False,
+        columns: int = 0,
     ) -> list[Path]:
-        """Draw a panel for each metric; ``alike`` gives them the same y axis."""
-        columns = columns_of(len(metrics))
+        """Draw a panel for each metric.
+
+        Args:
+            name: of the file.
+            title: heading.
+            metrics: the panels.
+            alike: whether all have the same y axis.
+            columns: panels in a row that has the same y axis; 0 for as many as look good.
+        """
+        rows_alike, columns = columns > 0, columns or columns_of(len(metrics))
         rows = math.ceil(len(metrics) / columns)
         alone = len(metrics) == 1
         width = _NARROW if alone else _WIDE
@@ -185,10 +210,11 @@ class _Drawing:
         panels = frame.axes(rows, columns, share_y=alike, titles=not alone)
         for ax in panels[len(metrics) :]:
             ax.remove()
-        for ax, metric in zip(panels, metrics, strict=False):
+        for place, (ax, metric) in enumerate(zip(panels, metrics, strict=False)):
             inches = ax.get_position().width * width
-            draw_sweep(ax, metric, self._series, inches, metrics if alike else ())
-            if alike and ax is not panels[0]:
+            row = metrics[place - place % columns :][:columns] if rows_alike else ()
+            draw_sweep(ax, metric, self._series, inches, metrics if alike else row)
+            if alike and place % columns:
                 ax.set_ylabel("")
         if alone:
             panels[0].set_title("")

@@ -107,8 +107,8 @@ def mix(classes: Mapping[str, tuple[float, Iterable[Request]]]) -> Requests:
 
     Each arrival takes a class with a probability proportional to its weight, and one of the class's
     requests (of sessions: conversations), all equally likely. Mixed with sessions, a plain request
-    is a session of one turn. Reports have figures for each class, and SLOs and gates
-    may be about one, such as ``p99{chat}<50ms``.
+    is a session of one turn, and all turns of a session have its class. Reports have figures for
+    each class, and SLOs and gates may be about one, such as ``p99{chat}<50ms``.
 
     Args:
         classes: name to weight and requests; only the ratios of weights count.

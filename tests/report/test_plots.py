@@ -20,11 +20,12 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from pytest_servebench.metrics import METRICS
+from pytest_servebench.report.panels import percentile_panel
 from pytest_servebench.report.percentile_curves import curve
 from pytest_servebench.report.plot_frame import Frame, drawing, legend_handles
 from pytest_servebench.report.plots import draw_plots
 from pytest_servebench.report.series import colours, make_series
-from pytest_servebench.report.sweep import endings, percentile_panel, sweep
+from pytest_servebench.report.sweep import endings, sweep
 from pytest_servebench.runs.results import ClauseResult, Run
 from tests.report import made_runs
 from tests.report.made_runs import OTHER, TENSORFLOW_SERVING, TORCHSERVE, case, invalid, run

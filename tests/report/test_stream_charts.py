@@ -15,10 +15,10 @@ from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.report import scatter, timelines
 from pytest_servebench.report.answer import answer
 from pytest_servebench.report.page.stream_charts import stream_charts
+from pytest_servebench.report.panels import GOODPUT, panels
 from pytest_servebench.report.plot_frame import Frame, drawing
 from pytest_servebench.report.plot_streams import draw_streams
 from pytest_servebench.report.series import colours, make_series
-from pytest_servebench.report.sweep import GOODPUT, panels
 from pytest_servebench.runs.results import CaseResult, StreamedAnswers
 from simulation import saved
 from simulation.cases import case, mm1_records

@@ -10,7 +10,9 @@ import jsonschema
 import numpy as np
 import pytest
 
+from pytest_servebench.analysis.comparability import notes
 from pytest_servebench.analysis.compare import compare
+from pytest_servebench.analysis.plan import plan_case
 from pytest_servebench.commands.cli import main
 from pytest_servebench.errors import OptionError
 from pytest_servebench.load.classes import Classes
@@ -22,6 +24,7 @@ from pytest_servebench.objectives.limits import limits_of
 from pytest_servebench.objectives.slo import judge, parse_slo
 from pytest_servebench.plugin.baseline import Baseline
 from pytest_servebench.report.case_table import COLUMNS, server_rows
+from pytest_servebench.report.panels import class_panels
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.runs.schema import schema
 from pytest_servebench.stats.classes import class_figures
@@ -29,6 +32,7 @@ from simulation import saved
 from simulation.cases import steady
 from simulation.streaming import serve
 from tests.conftest import RunBench
+from tests.pages import check, page_text
 from tests.results import saved_run
 
 MS = 1_000_000
@@ -167,6 +171,8 @@ def test_gates_on_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "buffer50]{slow one}" in shown
     assert "p50{slow one}" in (tmp_path / "page.html").read_text()
+    assert main(["plan", "--run", str(files[0]), "--slo", "p50{slow one}<50ms"]) == 0
+    assert "10 % more p50{slow one}, " in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_class_that_one_side_lacks_is_unknown_there() -> None:
@@ -176,6 +182,41 @@ def test_a_class_that_one_side_lacks_is_unknown_there() -> None:
     (both,) = compare(saved.run([one, other]), saved.run([one, other]), [gate]).gates
     (found,) = compare(saved.run([one, other]), saved.run([one, without]), [gate]).gates
     assert [(len(judged.judged), judged.unknown) for judged in (both, found)] == [(2, 0), (1, 1)]
+    (note,) = notes(saved.run([one, other]), saved.run([one, without]))
+    assert "quick and slow one" in note
+    assert "only in BASE" in note
+
+
+def test_a_plan_for_a_class_is_that_of_its_requests_alone() -> None:
+    case = mixed()
+    own = case.of_class("slow one")
+    planned = plan_case(parse_slo("p50{slow one}<50ms"), case.rate, [case])
+    alone = plan_case(parse_slo("p50<50ms"), own.rate, [own])
+    assert planned.needed[0].requests == alone.needed[0].requests == alone.requests
+    assert planned.requests == 3 * alone.requests
+    assert planned.seconds == pytest.approx(alone.seconds)
+    shown, whole = ({one.name: one for one in plan.detectable} for plan in (planned, alone))
+    assert shown["p50{slow one}"].seconds == whole["p50"].seconds
+    assert shown["p50{slow one}"].change == whole["p50"].change
+    assert shown["p50"].change != whole["p50"].change
+
+
+def test_the_page_has_a_row_and_charts_of_each_class(tmp_path: Path) -> None:
+    (clause,) = judge(parse_slo("p50{slow one}<20ms"), case := mixed())
+    lacking = dataclasses.replace(case, classes=(), rate=2 * case.rate)
+    run = saved.run([dataclasses.replace(case, clauses=(clause,)), lacking])
+    html = check(page_text(run, tmp_path))
+    rows = [one for one in html.named("tr") if one.get("class") == "part"]
+    assert len(rows) == 2
+    titles = [f"Latency {one}, {name}, ms" for one in ("p50", "p99") for name in case.class_names]
+    assert [html.text.count(one) for one in titles] == [2] * 4  # heading and title of the drawing
+    quick, slow = class_panels(run.cases)[0]
+    assert [one.is_broken(run.cases[0]) for one in (quick, slow)] == [False, True]
+    assert slow.point(run.cases[1]) is None
+    found = case.of_class("slow one").summary.estimates["p50"].value
+    drawn = slow.point(run.cases[0])
+    assert drawn is not None
+    assert found == pytest.approx(drawn.value / 1e3)
 
 
 def test_a_gate_on_a_class_is_a_clause_of_its_case() -> None:

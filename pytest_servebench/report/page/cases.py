@@ -86,6 +86,7 @@ class CaseView:
     verdict_text: str
     reasons: tuple[str, ...]
     figures: tuple[Figure, ...]
+    parts: tuple[tuple[str, tuple[Figure, ...]], ...]
     p50: Figure
     tail: tuple[str, Figure]
     clauses: tuple[ClauseView, ...]
@@ -158,24 +159,31 @@ def headings(cases: Iterable[CaseResult]) -> tuple[tuple[str, str], ...]:
 
 
 def figures(case: CaseResult, among: Iterable[CaseResult]) -> tuple[Figure, ...]:
-    """Return a figure for each of the :func:`headings` of the cases that it is among."""
+    """Return a figure for each of the :func:`headings` of the cases that it is among.
+
+    For one class of requests, without those of the server, which the whole case has.
+    """
     summary, resources = case.summary, case.resources
     lost, failed = dropped(summary), errors(summary)
     throughput = None if is_plain(case) else summary.throughput
     times = standing_in("table")
     if has_streams(among):
         times += standing_in("table", streamed=True)
-    return (
-        *(latency_figure(case, one.name) for one in times),
-        _figure(summary.success_rate, percent(summary.success_rate),
-                "bad" if summary.success_rate < 1 else ""),
-        _figure(throughput, significant(throughput)),
-        _figure(summary.arrivals, compact(summary.arrivals, 0)),
-        _milliseconds(summary.queue_wait.percentiles.get("p95")),
+    share = summary.success_rate if summary.arrivals else None
+    of_server = (
         _figure(resources.cpu_mean, compact(resources.cpu_mean)),
         _milliseconds(cpu_per_request(case)),
         _figure(resources.pss, compact(megabytes(resources.pss), 0)),
         _figure(resources.memory_peak, compact(megabytes(resources.memory_peak), 0)),
+    )
+    return (
+        *(latency_figure(case, one.name) for one in times),
+        _figure(share, MISSING if share is None else percent(share),
+                "bad" if share is not None and share < 1 else ""),
+        _figure(throughput, significant(throughput)),
+        _figure(summary.arrivals, compact(summary.arrivals, 0)),
+        _milliseconds(summary.queue_wait.percentiles.get("p95")),
+        *([Figure("")] * len(of_server) if case.request_class else of_server),
         _figure(lost, compact(lost, 0), "bad" if lost else ""),
         _figure(failed, compact(failed, 0), "bad" if failed else ""),
     )  # fmt: skip
@@ -310,6 +318,9 @@ def case_view(
         verdict_text=verdict_cell(case).text.lower().replace("slo", "SLO") + _attempt(case),
         reasons=tuple(reasons(case)) if told else (),
         figures=figures(case, among),
+        parts=tuple(
+            (clean(name), figures(case.of_class(name), among)) for name in case.class_names
+        ),
         p50=latency_figure(case, median.name),
         tail=(tail.written, latency_figure(case, tail.name)),
         clauses=tuple(clause_view(one) for one in case.clauses),

@@ -1,5 +1,6 @@
 """The content of a run's page, computed for its template."""
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +27,11 @@ from pytest_servebench.report.page.chart import Chart, outline
 from pytest_servebench.report.page.evaluation import EvaluationView, evaluation_view
 from pytest_servebench.report.page.log_tails import LogTail, death_logs
 from pytest_servebench.report.page.sizing import SizingView, sizing_view
-from pytest_servebench.report.page.sweep_charts import sweep_charts
+from pytest_servebench.report.page.sweep_charts import class_charts, sweep_charts
 from pytest_servebench.report.page.theme import Classes, Shade, looks
+from pytest_servebench.report.panels import class_panels, panels
 from pytest_servebench.report.series import colours, make_series
 from pytest_servebench.report.sessions import per_second
-from pytest_servebench.report.sweep import panels
 from pytest_servebench.report.variants import variants
 from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.plain_benchmarks import is_plain
@@ -120,6 +121,7 @@ class SweepView:
 
     test: str
     charts: tuple[Chart, ...]
+    classes: tuple[tuple[Chart, ...], ...]
     legend: tuple[tuple[str, str, int, str], ...]
     note: str
 
@@ -378,9 +380,11 @@ def _sweep(
     sizes = sorted({one.sizes for one in series})
     names = {(one.kind, one.sizes): classes[one.kind, one.sizes] for one in series}
     invalid = not all(case.measured for case in own)
+    shown = [*panels(own), *itertools.chain.from_iterable(class_panels(own))]
     return SweepView(
         test,
         tuple(sweep_charts(series, names)),
+        tuple(map(tuple, class_charts(series, names))),
         tuple(
             (
                 names[one.kind, one.sizes],
@@ -390,5 +394,5 @@ def _sweep(
             )
             for one in series
         ),
-        marks(own, panels(own), len(series)) + (" Invalid cases are left out." if invalid else ""),
+        marks(own, shown, len(series)) + (" Invalid cases are left out." if invalid else ""),
     )

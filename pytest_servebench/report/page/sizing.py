@@ -16,6 +16,7 @@ from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.slo_grammar import Clause
 from pytest_servebench.report import axes
 from pytest_servebench.report.page.chart import Chart, Key
+from pytest_servebench.report.panels import Point, percentile_panel
 from pytest_servebench.report.sizing import (
     Measured,
     ServerFit,
@@ -28,7 +29,7 @@ from pytest_servebench.report.sizing import (
     unfit_text,
 )
 from pytest_servebench.report.sizing_text import held_texts
-from pytest_servebench.report.sweep import X_LABEL, Point, percentile_panel
+from pytest_servebench.report.sweep import X_LABEL
 from pytest_servebench.runs.results import CaseResult, Run
 from pytest_servebench.sizing.model import ServerModel, Unfit
 from pytest_servebench.sizing.prediction import Prediction, Setting, predict

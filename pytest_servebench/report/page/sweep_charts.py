@@ -5,17 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pytest_servebench.report.page.chart import Chart, Key, Label
+from pytest_servebench.report.panels import Panel, class_panels, panels
 from pytest_servebench.report.series import Series
 from pytest_servebench.report.sessions import of_sessions
-from pytest_servebench.report.sweep import (
-    Curve,
-    Panel,
-    Sweep,
-    endings,
-    panels,
-    sweep,
-    x_label,
-)
+from pytest_servebench.report.sweep import Curve, Sweep, endings, sweep, x_label
 from pytest_servebench.runs.results import Sizes
 from pytest_servebench.text.numbers import plain, significant
 
@@ -43,8 +36,21 @@ def sweep_charts(series: Sequence[Series], classes: Classes) -> list[Chart]:
     return [_sweep(panel, series, classes) for panel in shown]
 
 
-def _sweep(panel: Panel, series: Sequence[Series], classes: Classes) -> Chart:
-    what = sweep(panel, series, apart=_APART, marker=_MARKER)
+def class_charts(series: Sequence[Series], classes: Classes) -> list[list[Chart]]:
+    """Return for each percentile charts of each class of requests, alike in scale.
+
+    Args:
+        series: the curves.
+        classes: of the curves, in the CSS.
+    """
+    rows = class_panels([case for one in series for case in one.cases])
+    return [[_sweep(panel, series, classes, row) for panel in row] for row in rows]
+
+
+def _sweep(
+    panel: Panel, series: Sequence[Series], classes: Classes, alike: Sequence[Panel] = ()
+) -> Chart:
+    what = sweep(panel, series, apart=_APART, marker=_MARKER, alike=alike)
     chart = Chart(f"{panel.title}, {panel.unit}", _described(what), what.x, what.y,
                   x_label(series), message=what.message)  # fmt: skip
     if what.message:

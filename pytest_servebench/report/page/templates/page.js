@@ -17,6 +17,13 @@
     say();
   });
 
+  /* rows of classes of requests, which stay below their case's */
+  const partsOf = (row) => {
+    const found = [];
+    for (let one = row.nextElementSibling; one?.matches(".part"); one = one.nextElementSibling) found.push(one);
+    return found;
+  };
+
   /* sorting: a third press brings the first order back */
   const number = (text) => (text === "" ? NaN : text === "inf" ? Infinity : Number(text));
   const compare = (a, b, way) => {
@@ -29,7 +36,8 @@
   };
   for (const table of all("table.sortable")) {
     const body = table.tBodies[0];
-    const first = [...body.rows];
+    const first = [...body.rows].filter((row) => !row.matches(".part"));
+    const parts = new Map(first.map((row) => [row, partsOf(row)]));
     const heads = all("thead th", table);
     heads.forEach((head, column) => {
       const press = document.createElement("button");
@@ -45,7 +53,7 @@
         const way = next === "descending" ? -1 : 1;
         const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
         const rows = next ? [...first].sort((a, b) => compare(key(a), key(b), way)) : first;
-        body.append(...rows);
+        body.append(...rows.flatMap((row) => [row, ...parts.get(row)]));
       });
     });
   }
@@ -54,6 +62,7 @@
   const form = document.getElementById("filters");
   if (form) {
     const rows = all("tr[data-case]");
+    const parts = new Map(rows.map((row) => [row, partsOf(row)]));
     const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
     const cells = all("a.cell");
     const curves = all('#sweeps .chart [class*=" k"]');
@@ -66,7 +75,7 @@
         const fits = ["server", "rate", "buffer", "rows", "verdict"].every(
           (name) => !wanted.get(name) || row.dataset[name] === wanted.get(name),
         ) && (!text || texts.get(row).includes(text));
-        row.hidden = !fits;
+        for (const one of [row, ...parts.get(row)]) one.hidden = !fits;
         const drill = details(row.dataset.case);
         if (drill) drill.hidden = !fits;
         if (fits) shown.add(row.dataset.case);

@@ -350,9 +350,9 @@ def plan_case(
     requests = 1
     for clause in clauses:
         own = parts[clause.request_class].per_second
-        wanted.append(one := needed(clause, of(clause), own, margin))
-        if one.requests is not None:
-            requests = max(requests, math.ceil(one.requests * (everything / own) - 1e-9))
+        wanted.append(found := needed(clause, of(clause), own, margin))
+        if found.requests is not None:
+            requests = max(requests, math.ceil(found.requests * (everything / own) - 1e-9))
     changes = []
     for metric, one in METRICS.items():
         for name, part in parts.items():

@@ -285,14 +285,22 @@ def test_a_short_search_gives_no_estimate_from_one_side_of_the_capacity(
     assert found.limiting is None
 
 
-def test_a_limit_that_counted_no_request_is_not_the_one_that_is_broken() -> None:
+@pytest.mark.parametrize(
+    ("lowest", "highest", "state", "broken"),
+    [(5, 1000, "open", True), (5, 60, "open", False), (170, 1000, "below_range", True)],
+)
+def test_a_limit_that_counted_no_request_is_neither_kept_nor_broken(
+    lowest: float, highest: float, state: str, broken: bool
+) -> None:
     def answer(plan: Plan) -> ProbeOutcome:
         (seen,) = queue(plan).limits
         none = replace(seen, arrivals=0, beyond=0, dispersion=None, uncounted=seen.arrivals)
         return replace(queue(plan), limits=(none, seen))
 
-    found, _ = drive(answer, SearchSettings(lowest=80, highest=1000, budget=30), limits=2)
-    assert found.limiting == 1
+    found, _ = drive(answer, SearchSettings(lowest=lowest, highest=highest), limits=2)
+    assert (found.state, found.value, found.low) == (state, None, None)
+    assert (found.high is not None, found.limiting) == (broken, 1 if broken else None)
+    assert found.seconds < SearchSettings().budget / 2  # a longer search does not help
 
 
 def test_limits_that_counted_no_request_end_the_search() -> None:

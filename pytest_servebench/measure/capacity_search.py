@@ -168,7 +168,12 @@ class CapacitySearch:
         curves = self._curves()
         bracket = least(curves)
         state, low, high = self._state(curves, bracket)
-        if state == "open" and not self._straddled(self._measured):
+        if self._unseen and state not in ("server_died", "below_range"):
+            # Whether a rate keeps that limit is unknown; that it breaks another one is not.
+            if state not in ("found", "open"):
+                curves, high = [], None
+            state, low, bracket = "open", None, Bracket(None, None, high, closed=False)
+        elif state == "open" and not self._straddled(self._measured):
             bracket = Bracket(None, low, high, closed=False)  # the prior alone is no estimate
             curves = []
         broken = bool(curves) and state in ("found", "open", "below_range")
@@ -226,6 +231,11 @@ class CapacitySearch:
             self._known_of = [place for place, one in enumerate(fitted) if one is not None]
             self._fitted_to = self._outcomes
         return self._known
+
+    @property
+    def _unseen(self) -> bool:
+        """Whether some limit counted no request although others did."""
+        return 0 < len(self._curves()) < len(self.allowed)
 
     def _state(  # noqa: PLR0911
         self, curves: list[Curve], bracket: Bracket
@@ -291,10 +301,11 @@ class CapacitySearch:
             return False
         if self._recovery is not None and not self._recovery.over:
             return self._recovery.given_up
-        found = self.capacity()
-        if found.state == "open":
-            return not self._curves()  # no limit counted a request
-        return found.state != "found" or (found.width or math.inf) <= self.settings.precision
+        curves = self._curves()
+        state, _, _ = self._state(curves, least(curves))
+        if state != "found" or self._unseen:
+            return state != "open" or not curves  # no limit counted a request
+        return (self.capacity().width or math.inf) <= self.settings.precision
 
     def _left(self) -> float:
         return self.settings.budget - self._elapsed

@@ -232,7 +232,10 @@ def _one_sided(result: CapacityResult) -> str:
         return f"{begun} measured nothing; give {_more(result)}"
     for place, limit in enumerate(result.limits):
         if not any(one.counted[place] for one in used):  # of a class that is rare, for example
-            return f"{begun} saw no request that {limit.clause} counts; give {_more(result)}"
+            return (
+                f"none of the {sum(one.arrivals for one in used)} requests of {begun} counts for "
+                f"{limit.clause}; send more such requests, or leave the clause out"
+            )
     least = next(one for one in used if one.rate == min(rates))
     seen = zip(result.limits, least.counted, least.beyond, strict=True)
     if any(counted and beyond >= limit.allowed * counted for limit, counted, beyond in seen):

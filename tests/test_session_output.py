@@ -172,6 +172,15 @@ def test_a_session_that_is_interrupted_before_its_first_case_leaves_no_directory
     result.stdout.fnmatch_lines(["servebench: interrupted before a case was measured*"])
 
 
+def test_a_module_that_does_not_import_is_no_interrupt(
+    run_bench: RunBench, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(test_broken="import nothing_of_this_name")
+    result = run_bench(test=INTERRUPTED)
+    assert result.ret == pytest.ExitCode.INTERRUPTED  # so pytest calls it
+    result.stdout.no_fnmatch_line("servebench: *")
+
+
 def test_what_went_wrong_is_told_without_any_case_too(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """

@@ -17,6 +17,7 @@ _ERRORS: Final = (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)  
 def write(terminal: pytest.TerminalReporter, config: pytest.Config, exitstatus: int) -> None:
     """Write tables, paths, and errors outside the measurements."""
     state = session_of(config)
+    over = state.finished or exitstatus in _ERRORS
     for line in state.not_told:
         terminal.write_line(f"servebench: {line}", yellow=True, bold=True)
     if state.recorded:
@@ -31,10 +32,8 @@ def write(terminal: pytest.TerminalReporter, config: pytest.Config, exitstatus: 
         terminal.write_line(
             f"servebench: {asked} selects no case; available: {cases.offered(state.deselected)}"
         )
-    elif state.cases and (
-        (logs := state.server_logs()) or not (state.finished or exitstatus in _ERRORS)
-    ):
-        why = "no case was measured" if state.finished else "interrupted before a case was measured"
+    elif state.cases and ((logs := state.server_logs()) or not over):
+        why = "no case was measured" if over else "interrupted before a case was measured"
         where = "" if logs is None else f"; server logs are in {_shown(config, logs)}"
         terminal.write_line(f"servebench: {why}{where}")
     lines = _last_lines(state) if state.recorded else []

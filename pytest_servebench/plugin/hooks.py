@@ -114,9 +114,10 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
-    """Record whether the session ended normally, or by ``--maxfail``."""
-    # The exit status does not say so: a second Ctrl-C may come before pytest has set it.
-    ended = False
+    """Record whether the session ended normally, by ``--maxfail``, or with its collection."""
+    # The exit status does not say so: a second Ctrl-C may come before pytest has set it, and it is
+    # the same if a module could not be collected, after which pytest runs no test.
+    ended = bool(session.testsfailed) and not session.config.option.continue_on_collection_errors
     try:
         result = yield
         ended = True

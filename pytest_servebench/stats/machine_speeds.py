@@ -62,11 +62,9 @@ def speeds(base: Loads, new: Loads) -> Speeds | None:
     terms = np.column_stack([levels, rate])
     if len(loads) - int(np.linalg.matrix_rank(terms)) < _LEAST_DEGREES:
         return None
-    base_level, _, new_level, *_ = np.linalg.lstsq(terms, generator)[0].tolist()
-    slower = math.exp(new_level - base_level)
-    if not np.isfinite(server).all():
-        return Speeds(slower)
-    return Speeds(slower, max(0.0, -float(np.linalg.lstsq(terms, server)[0][-1])))
+    seen = server if np.isfinite(server).all() else np.zeros_like(server)
+    costs, powers = np.linalg.lstsq(terms, np.column_stack([generator, seen]))[0].T.tolist()
+    return Speeds(math.exp(costs[2] - costs[0]), max(0.0, -powers[-1]))
 
 
 def _levels(side: Loads) -> tuple[Sequence[Work], Sequence[Work]]:

@@ -1,3 +1,4 @@
+import gc
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     handler = FashionMnistHandler()
     handler.initialize(Context(directory))
     return SimpleNamespace(network=network, handler=handler, directory=directory)
+
+
+def test_what_is_loaded_is_not_scanned_during_requests(served: SimpleNamespace) -> None:
+    served.handler.initialize(Context(served.directory))
+    assert len(gc.get_objects()) < gc.get_freeze_count() / 10
 
 
 def test_a_batch_is_answered_request_by_request(served: SimpleNamespace) -> None:

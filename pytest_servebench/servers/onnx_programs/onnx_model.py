@@ -1,5 +1,6 @@
 """An ONNX file as a model of the Open Inference Protocol, in JSON."""
 
+import gc
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,6 +41,9 @@ class OnnxModel:
         for each in (*self.inputs.values(), *self.outputs.values()):
             if each.type not in DATATYPES:
                 raise ValueError(f"{each.name!r} is a {each.type}, which cannot be sent")
+        # What is loaded by now stays: the collector need not scan it during requests.
+        gc.collect()
+        gc.freeze()
 
     def predict(self, arrays: dict[str, Any]) -> list[Any]:
         """Return one array for each output.

@@ -142,6 +142,8 @@ def test_two_runs_of_one_name_are_told(results: Path, monkeypatch: pytest.Monkey
     with pytest.raises(SavedRunError, match=r"\./main or .*results/main"):
         find_run("main", results)
     assert find_run("./main", results) == Path("main/run.json")
+    monkeypatch.chdir(results)  # here both are the same run
+    assert find_run("main", results) == results / "main/run.json"
 
 
 def test_a_name_that_is_none_offers_close_ones(results: Path) -> None:

@@ -72,7 +72,7 @@ def find_run(name: str | Path, results: Path = RESULTS) -> Path:
         found = _run_at(beside) or _run_at(named)
     elif (found := _run_at(named)) is None:
         found = _run_at(beside)
-    elif (beside / RUN_FILE).is_file() and _run_at(beside) != found:
+    elif (beside / RUN_FILE).is_file() and not found.samefile(_run_at(beside) or beside):
         raise SavedRunError(
             f"{str(name)!r}: is both a run in {results}/ and a run's directory here. "
             f"Give {os.curdir}{os.sep}{name} or {named}."

@@ -139,11 +139,6 @@ class Metric:
         return self.kind == "share"
 
     @property
-    def goes_with_the_machine(self) -> bool:
-        """Return whether a slower machine changes it, whatever the server does."""
-        return self.kind in ("time", "cpu") or self.of_search
-
-    @property
     def is_mean(self) -> bool:
         """Return whether it is a mean of times: a single failed request makes it infinite."""
         return self.times is not None and self.permille is None and not self.of_run

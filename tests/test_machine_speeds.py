@@ -16,16 +16,21 @@ from hypothesis import strategies as st
 from pytest_servebench.analysis.capacities import CapacityCase, comparable
 from pytest_servebench.analysis.changes import Change, changes_of
 from pytest_servebench.analysis.compare import TAIL, compare, fails
-from pytest_servebench.analysis.machine_speed import Machine, machine_of_searches
+from pytest_servebench.analysis.machine_effects import Machine
+from pytest_servebench.analysis.machine_speed import machine_of_searches
 from pytest_servebench.analysis.pairs import Pair, key_of
-from pytest_servebench.objectives.gates import Gate
+from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.objectives.gates import Gate, parse_gates
+from pytest_servebench.objectives.goodput import with_goodput
+from pytest_servebench.objectives.slo import judge
+from pytest_servebench.objectives.slo_grammar import parse_slo
 from pytest_servebench.report.comparison_formats import as_json
 from pytest_servebench.report.comparison_text import Block, Compared
 from pytest_servebench.runs.results import Run
 from pytest_servebench.stats.bootstrap import Floats
 from pytest_servebench.stats.machine_paces import Work
 from pytest_servebench.stats.machine_speeds import Loads, speeds
-from pytest_servebench.stats.waiting import time_on_a_slower_machine, waiting
+from pytest_servebench.stats.waiting import overflow, time_on_a_slower_machine, waiting
 from simulation import saved
 from simulation.capacities import capacity, probe_cases
 from simulation.cases import case, mm1_records, records
@@ -200,24 +205,33 @@ def test_a_slower_server_on_the_same_machine_is_still_found(number: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("servers", "load", "share"), [(1, 0.3, 0.3), (1, 0.8, 0.8), (4, 0.3, 0.05), (40, 0.8, 0.18)]
+    ("servers", "load", "share", "busy"),
+    [
+        (1, 0.3, 0.3, 0.3),
+        (1, 0.8, 0.8, 0.8),
+        (4, 0.3, 0.05, 0.7),  # the slots were hardly ever all busy
+        (40, 0.8, 0.18, 0.85),
+    ],
 )
 def test_the_share_of_waiting_is_the_utilization_of_one_slot_and_less_of_many(
-    servers: int, load: float, share: float
+    servers: int, load: float, share: float, busy: float
 ) -> None:
     dice = np.random.default_rng(1)
     arrived = np.cumsum(dice.exponential(1 / (load * servers), 20_000))
     services = dice.exponential(1.0, len(arrived))
     took = fifo_waits(arrived, services, servers, len(arrived)) + services
-    took[::50] = math.inf
     mixed = dice.permutation(len(arrived))
-    assert waiting(arrived[mixed], took[mixed]).share == pytest.approx(share, abs=0.05)
+    failed = np.arange(len(arrived)) % 50 == 0
+    found = waiting(records(arrived[mixed], took[mixed], arrived[-1], failed))
+    assert found.share == pytest.approx(share, abs=0.05)
+    assert found.busy == pytest.approx(busy, abs=0.05)
 
 
 def test_nothing_to_wait_for() -> None:
-    for took in ([], [math.inf], [1.0], [0.0, 0.0]):
-        arrived = np.arange(len(took), dtype=np.float64)
-        assert waiting(arrived, np.array(took)).share == 0
+    for took in ([], [1.0], [0.0, 0.0]):
+        rows = records(np.arange(len(took), dtype=np.float64), np.array(took), 1.0)
+        assert waiting(rows).share == 0
+    assert waiting(replace(rows, outcome=rows.outcome + Outcome.DROPPED)).busy == 0
 
 
 @settings(max_examples=30)
@@ -229,6 +243,14 @@ def test_a_slower_machine_lengthens_the_queue(load: float, slower: float) -> Non
     assert time_on_a_slower_machine(faster, slower) == pytest.approx(exact)
 
 
+def queue_of(arrived: Floats, served: Floats, places: int, slots: int = 1) -> Records:
+    """Return the records of a queue that drops what finds it full."""
+    waited = fifo_waits(arrived, served, slots, places)
+    lost = np.isnan(waited)
+    took = np.where(lost, 1e-6, waited + served)
+    return records(arrived, took, arrived[-1], lost, Outcome.DROPPED)
+
+
 def test_a_queue_that_never_ends() -> None:
     assert time_on_a_slower_machine(0.8, 1.3) == math.inf
     assert time_on_a_slower_machine(0.8, 1 / 1.3) == 0
@@ -238,22 +260,18 @@ def test_a_queue_that_never_ends() -> None:
 def test_a_full_queue_does_not_grow(load: float, most: float) -> None:
     places, slower = 50, 1.2
 
-    def run(slower: float) -> tuple[Floats, Floats]:
+    def run(slower: float) -> Records:
         dice = np.random.default_rng(1)
         arrived = np.cumsum(dice.exponential(1 / load, 4000))
-        took, ends = np.full(len(arrived), math.inf), [0.0]
-        for index, service in enumerate(dice.exponential(slower, len(arrived)).tolist()):
-            now = float(arrived[index])
-            if len(ends) < places or ends[-places] <= now:
-                ends.append(max(ends[-1], now) + service)
-                took[index] = ends[-1] - now
-        return arrived, took
+        return queue_of(arrived, dice.exponential(slower, len(arrived)), places)
 
-    share, found = waiting(*run(1.0))
-    means = [float(took[np.isfinite(took)].mean()) for _, took in (run(1.0), run(slower))]
-    made = time_on_a_slower_machine(share, slower, places / found)
+    found, runs = waiting(run(1.0)), (run(1.0), run(slower))
+    means = [float(rows.latency()[rows.ok].mean()) for rows in runs]
+    made = time_on_a_slower_machine(found.share, slower, places / found.found)
     assert means[1] / means[0] < 1.05 * made
     assert made < most
+    answered = [rows.ok.mean() for rows in runs]
+    assert overflow(slower * found.busy, places - found.found) > 0.9 * (1 - answered[1])
 
 
 @pytest.mark.parametrize(
@@ -286,6 +304,46 @@ def test_a_queue_on_a_slower_machine_is_no_slower_server(
     made = told["comparisons"][0]["cases"][0]["metrics"]["p50"]["machine"]
     assert made == pytest.approx(change.machine.made)
     assert found.changes["cpu_per_request"].machine.made == pytest.approx(machine)
+
+
+GATES = parse_gates("success_rate:1%,drop_rate:1%,throughput:5%,goodput:5%,p50:5%")
+
+
+@pytest.mark.parametrize(
+    ("load", "machine", "server", "worse"),
+    [
+        (0.85, 1.35, 1.0, False),
+        (0.85, 1 / 1.2, 1.2, False),  # as slow as before, on a faster machine
+        (0.85, 1.02, 1.5, True),
+        (0.3, 1.1, 3.8, True),
+    ],
+)
+def test_what_a_slower_machine_drops_is_not_the_servers(
+    load: float, machine: float, server: float, worse: bool
+) -> None:
+    """Of 60 places, 50 are in the buffer."""
+
+    def run(machine: float, server: float) -> Run:
+        dice = np.random.default_rng(1)
+        arrived = np.cumsum(dice.exponential(0.005 / load, 3000))
+        served = 0.005 * machine * server * dice.exponential(1.0, len(arrived))
+        rows = queue_of(arrived, served, places=60)
+        made = case(rows, load / 0.005)
+        sent = int((rows.outcome != Outcome.DROPPED).sum())
+        generator = replace(made.generator, cpu_seconds=1e-4 * machine * sent,
+                            received_bytes=100 * int(rows.ok.sum()))  # fmt: skip
+        clauses = judge(parse_slo("p99<200ms"), made)
+        judged = replace(made, generator=generator, records=rows, clauses=clauses)
+        return saved.run([with_goodput(judged, (), math.inf)])
+
+    (found,) = (compared := compare(run(1.0, 1.0), run(machine, server), GATES)).cases
+    assert found.slowdown == pytest.approx(machine)
+    assert all(result.verdict == ("failed" if worse else "inconclusive")
+               for result in compared.gates)  # fmt: skip
+    if not worse:
+        assert all(result.hidden_by_machine for result in compared.gates) == (machine > 1)
+        assert "pp" in found.changes["drop_rate"].reason
+    assert found.changes["error_rate"].machine.steady
 
 
 @pytest.mark.parametrize("machine", [1.2, 1 / 1.2])

@@ -13,7 +13,7 @@ from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.analysis.changes import changes_of
 from pytest_servebench.analysis.compare import TAIL, compare, fails
-from pytest_servebench.analysis.machine_speed import STEADY
+from pytest_servebench.analysis.machine_effects import STEADY
 from pytest_servebench.analysis.pairs import match
 from pytest_servebench.analysis.plan import requests_for
 from pytest_servebench.analysis.precision import Known, assumed, measured

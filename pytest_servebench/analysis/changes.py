@@ -16,11 +16,10 @@ Intervals of single runs are less reliable in the tails. A calm run has both a l
 interval that is too short; the other run then often has so few independent requests that its p99
 has no upper limit at all. If a side has none, intervals must be :data:`CAUTION` times as far away.
 
-The machine itself may have been slower in one of the runs
-(:mod:`pytest_servebench.analysis.machine_speed`).
-Latency and CPU may then have changed by up to that much whatever the server did, and a capacity by
-more. Their intervals cover the change both with and without that of the machine, so that neither a
-slow hour nor a fast one decides; the change as it would be judged at one speed is kept beside it.
+The machine itself may have been slower in one of the runs. Intervals cover the change both with and
+without what that may have made of it (:mod:`pytest_servebench.analysis.machine_effects`), so that
+neither a slow hour nor a fast one decides; the change as it would be judged at one speed is kept
+beside it.
 
 The generator may have been late in one of the runs. Every comparison is made twice, with the
 latencies as measured and with the generator's lag subtracted, and a verdict counts only if both
@@ -33,14 +32,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import numpy as np
-
 from pytest_servebench.analysis.capacities import Searches, change_by_ends
-from pytest_servebench.analysis.machine_speed import STEADY, Machine
+from pytest_servebench.analysis.machine_effects import STEADY, Machine, effect_on, machine_text
 from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.analysis.request_shifts import Repeats
 from pytest_servebench.analysis.samples import samples
-from pytest_servebench.load import quantities
 from pytest_servebench.metrics import COMPARED, METRICS, Metric
 from pytest_servebench.stats import ratios
 from pytest_servebench.stats.ratios import Range
@@ -165,7 +161,7 @@ def changes_of(
             continue
         assert metric.same is not None
         margin = gated.get(name, metric.same)
-        speed = _of(metric, machine, faster)
+        speed = effect_on(metric, machine, pair, faster)
         found = [_change(metric, one, shifts.get(name), margin, tail, speed) for one in pairs]
         if known := [one for one in found if one is not None]:
             changes[name] = _either_way(known)
@@ -174,20 +170,6 @@ def changes_of(
             if by_ends is not None:
                 changes[name] = by_ends
     return changes
-
-
-def _of(metric: Metric, machine: Machine, faster: Repeats) -> Machine:
-    """Return what the machine's speed has to do with a metric: CPU time does not wait."""
-    times, permille = metric.times, metric.permille
-    if not metric.goes_with_the_machine:
-        return STEADY
-    if times is None:
-        return machine if metric.of_search else Machine(machine.slower, machine.slower)
-    told = [quantities.sample(one, times.name) for one in faster]
-    known = [one.values for one in told if one is not None]
-    if permille is None or not known:
-        return machine
-    return machine.for_percentile(permille, np.concatenate(known))
 
 
 def _by_ends(
@@ -219,7 +201,7 @@ def _by_ends(
     change, strict = (dataclasses.replace(one, value=value) for one in (change, strict))
     told = " against ".join(", ".join(one.stated for one in side) for side in reversed(searches))
     found = Change(metric.name, *figures, change, strict, True, verdict, "", told=told)
-    if machine == STEADY:
+    if machine.steady:
         return found
     allowed = _allowed(found, machine)
     side = _beyond_doubt(metric, allowed.strict)
@@ -231,18 +213,6 @@ def _by_ends(
         verdict = VERDICTS[1]
     reason = "" if kept else machine_text(machine)
     return dataclasses.replace(allowed, verdict=verdict, reason=reason)
-
-
-def machine_text(machine: Machine) -> str:
-    """Return the effect that the machine's own speed may have had on a figure, in words."""
-    factor = max(machine.slower, 1 / machine.slower)
-    if machine.made == machine.slower:
-        word = "slower" if machine.slower > 1 else "faster"
-        return f"the machine was {100 * (factor - 1):.0f} % {word} in NEW"
-    word = "slow" if machine.slower > 1 else "fast"
-    known = 0 < machine.made < math.inf
-    made = f"{100 * (machine.made - 1):+.0f} %" if known else "any change, as it was overloaded"
-    return f"the machine was {factor:.3g} times as {word} in NEW, which may explain {made}"
 
 
 def _punctual(pair: Pair) -> Pair:
@@ -314,7 +284,7 @@ def _change(
         percentile=shift.percentile if shift is not None else None,
         beyond=shift.beyond if shift is not None else None,
     )
-    return found if machine == STEADY else _allowing(found, machine, margin)
+    return found if machine.steady else _allowing(found, machine, margin)
 
 
 def _allowing(found: Change, machine: Machine, margin: float) -> Change:

@@ -22,9 +22,8 @@ from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.analysis.changes import VERDICTS, Change, Verdict, changes_of
+from pytest_servebench.analysis.machine_effects import STEADY, Machine
 from pytest_servebench.analysis.machine_speed import (
-    STEADY,
-    Machine,
     machine_of_loads,
     machine_of_searches,
     same_generator,

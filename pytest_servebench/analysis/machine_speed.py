@@ -8,7 +8,7 @@ The generator does the same work for the same requests and answers in every run.
 request therefore measures the machine, at the very time of the load: over 60 sessions against one
 server its logarithm correlated with that of the median latency at 0.94. If answers are larger,
 connections are not kept alive or requests fail, the work differs and says nothing about the
-machine.
+machine. An arrival that is dropped is hardly any work, so drops do not count.
 
 Two searches for a capacity send at different rates, for which
 :mod:`pytest_servebench.stats.machine_speeds` allows.
@@ -16,21 +16,25 @@ Two searches for a capacity send at different rates, for which
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from statistics import fmean
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from pytest_servebench.analysis.capacities import CapacityCase, Searches
+from pytest_servebench.analysis.machine_effects import STEADY, Machine
 from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.analysis.request_shifts import Repeats
+from pytest_servebench.runs.costs import work_of
 from pytest_servebench.runs.results import CaseResult, Run
-from pytest_servebench.stats.episodes import nearest_rank
-from pytest_servebench.stats.machine_paces import ALIKE
+from pytest_servebench.stats.machine_paces import ALIKE, Work
 from pytest_servebench.stats.machine_speeds import Loads, Speeds, speeds
-from pytest_servebench.stats.waiting import time_on_a_slower_machine, waiting
+from pytest_servebench.stats.student import Z
+from pytest_servebench.stats.waiting import (
+    Waiting,
+    overflow,
+    time_on_a_slower_machine,
+    waiting,
+)
 
 _STEEPEST: Final = 4.0
 _MOST_SAVED: Final = 0.5
@@ -38,49 +42,6 @@ _MOST_SAVED: Final = 0.5
 other work, such as polling, which does not delay requests. For real servers it was 0.15 to 0.4."""
 
 _CODE: Final = ("pytest-servebench", "uvloop", "httptools")  # whose time it is
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How the machine's speed changed.
-
-    Attributes:
-        slower: how many times as long it took in NEW for the same work.
-        made: the effect that this may have had on a case's times, or on a capacity, new / base.
-    """
-
-    slower: float
-    made: float
-
-    def taken_off(self, change: float) -> float:
-        """Return a change, new / base, without the effect that the machine's speed may have had."""
-        return change / self.made if self.made else math.inf
-
-    def for_percentile(self, permille: int, faster: npt.NDArray[np.float64]) -> "Machine":
-        """Return the same for one percentile, by the times of the faster side.
-
-        A percentile may jump where times have a gap, such as between requests that found an idle
-        server and those that waited: on a machine that takes s times as long, s times as many wait.
-        With the tail q, it was then at most s times as long as that of the tail q / s before.
-
-        Args:
-            permille: the percentile, in thousandths.
-            faster: times, seconds, infinite for failed requests; shape ``(n,)``.
-        """
-        slower, n = max(self.slower, 1 / self.slower), len(faster)
-        if not n or slower == 1:
-            return self
-        ordered, tail = np.sort(faster), n * (1000 - permille) / 1000
-        usual = float(ordered[nearest_rank(permille, n) - 1])
-        later = float(ordered[min(math.ceil(n - tail / slower), n) - 1])
-        if usual <= 0 or math.isinf(later):
-            return self
-        jump = slower * later / usual
-        made = max(self.made, jump) if self.slower > 1 else min(self.made, 1 / jump)
-        return Machine(self.slower, made)
-
-
-STEADY: Final = Machine(1.0, 1.0)
 
 
 def same_generator(base: Run, new: Run) -> bool:
@@ -94,7 +55,10 @@ def machine_of_loads(pair: Pair, records: tuple[Repeats, Repeats] = ((), ())) ->
     """Return how the machine's speed changed, by the generator's work in the same loads.
 
     If requests wait for each other, their times change by more than the machine's speed: see
-    :mod:`pytest_servebench.stats.waiting`.
+    :mod:`pytest_servebench.stats.waiting`. If the server may have been overloaded on the slower
+    machine, it answered fewer, but at least 1 / s of those that it answered on a machine s times as
+    fast: that is as if they had come s times as close to each other, and a server does not answer
+    fewer requests a second if more are waiting.
 
     Args:
         pair: repeats of one case, under the same generator: see :func:`same_generator`.
@@ -103,23 +67,47 @@ def machine_of_loads(pair: Pair, records: tuple[Repeats, Repeats] = ((), ())) ->
     Returns:
         ``None`` if the work differed or was not measured.
     """
-    if _work(pair.base) != _work(pair.new) or not _same_answers(pair.base, pair.new):
+    if _load(pair.base) != _load(pair.new):
         return None
-    costs = [_cost(side) for side in (pair.base, pair.new)]
-    if min(costs) <= 0 or not all(map(math.isfinite, costs)):
+    base, new = _work(pair.base), _work(pair.new)
+    if base is None or new is None or not _alike(base, new):
         return None
-    slower = costs[1] / costs[0]
+    slower = new.generator / base.generator
     if slower == 1:
         return STEADY
     faster = records[0] if slower > 1 else records[1]
-    seen = [waiting(rows.scheduled / 1e9, rows.latency()) for rows in faster]
-    if not seen:
-        return Machine(slower, slower)
-    found = min(one.found for one in seen)
+    machine = Machine(slower, slower)
+    return _waited(machine, pair, [waiting(rows) for rows in faster]) if faster else machine
+
+
+def _waited(machine: Machine, pair: Pair, seen: Sequence[Waiting]) -> Machine:
+    """Return the effect on the times of a case whose requests waited so on the faster machine."""
+    slower = max(machine.slower, 1 / machine.slower)
+    cases, others = (pair.base, pair.new) if machine.slower > 1 else (pair.new, pair.base)
     most = max(case.buffer_size + case.workers for case in pair.every)
+    arrivals = fmean(case.summary.arrivals for case in cases)
+    dropped = _dropped(cases) / arrivals
+    found = min(one.found for one in seen)
     room = max(most / found, 1.0) if found else math.inf
-    share = fmean(one.share for one in seen)
-    return Machine(slower, time_on_a_slower_machine(share, slower, room))
+    longer = time_on_a_slower_machine(fmean(one.share for one in seen), slower, room)
+    # By chance, n services of the one run take a little longer than n of the other.
+    busy = fmean(one.busy for one in seen) * (1 + Z * math.sqrt(2 / (arrivals * len(seen))))
+    lost = overflow(slower * busy, max(most - found, 1.0))
+    if slower * busy >= 1 and _dropped(others):  # the buffer was full
+        longer = max(longer, slower * room)
+    answered = min(1.0, max(1 / slower, (1 - lost) / (1 - dropped)))
+    # What is in flight at the window's end was not completed inside it.
+    mean = fmean(one.mean for one in seen)
+    left = (min(most, mean * longer) - mean) / arrivals
+    completed = max(1 / slower, answered - left)
+    if any(case.sessions is not None for case in pair.every):  # later turns come later, too
+        completed = 1 / slower
+    made = longer if machine.slower > 1 else 1 / longer
+    return Machine(machine.slower, made, answered, completed)
+
+
+def _dropped(cases: Sequence[CaseResult]) -> float:
+    return fmean(case.summary.outcomes.get("dropped", 0) for case in cases)
 
 
 def machine_of_searches(base: Searches, new: Searches) -> Machine | None:
@@ -161,7 +149,7 @@ def _power(search: CapacityCase, found: Speeds) -> float:
     return max(1.0, 1 / max(utilization - saving, 1 / _STEEPEST))
 
 
-def _work(cases: Sequence[CaseResult]) -> set[tuple[object, ...]]:
+def _load(cases: Sequence[CaseResult]) -> set[tuple[object, ...]]:
     return {
         (
             case.rate, case.duration, case.workers, case.generator.arrivals,
@@ -171,26 +159,26 @@ def _work(cases: Sequence[CaseResult]) -> set[tuple[object, ...]]:
     }  # fmt: skip
 
 
-def _same_answers(base: Sequence[CaseResult], new: Sequence[CaseResult]) -> bool:
-    sides = [_answers(base), _answers(new)]
-    if None in sides:
-        return False
-    return all(
-        abs(a - b) <= ALIKE * max(1.0, a, b) for a, b in zip(*filter(None, sides), strict=True)
+def _work(cases: Sequence[CaseResult]) -> Work | None:
+    """Return what the requests of repeats cost, on average; ``None`` if it is unknown for one."""
+    known = [one for case in cases if (one := work_of(case, least=1)) is not None]
+    if len(known) < len(cases):
+        return None
+    return replace(
+        known[0],
+        generator=fmean(one.generator for one in known),
+        answer=fmean(one.answer for one in known),
+        connections=fmean(one.connections for one in known),
+        failed=fmean(one.failed for one in known),
     )
 
 
-def _answers(cases: Sequence[CaseResult]) -> tuple[float, ...] | None:
-    """Return bytes, connections and successes per request; ``None`` if one is unknown."""
-    received = [case.generator.received_bytes for case in cases]
-    opened = [case.generator.reconnections for case in cases]
-    arrivals = sum(case.summary.arrivals for case in cases)
-    if None in received or None in opened or not arrivals:
-        return None
-    ok = sum(case.summary.outcomes.get("ok", 0) for case in cases)
-    return tuple(sum(filter(None, counts)) / arrivals for counts in (received, opened, [ok]))
-
-
-def _cost(cases: Sequence[CaseResult]) -> float:
-    arrivals = sum(case.summary.arrivals for case in cases)
-    return sum(case.generator.cpu_seconds for case in cases) / arrivals if arrivals else 0.0
+def _alike(base: Work, new: Work) -> bool:
+    """Return whether the requests of both sides were the same work, as far as is known."""
+    return math.isfinite(base.generator) and math.isfinite(new.generator) and all(
+        abs(a - b) <= ALIKE * max(1.0, a, b)
+        for a, b in (
+            (base.answer, new.answer), (base.connections, new.connections),
+            (base.failed, new.failed),
+        )
+    )  # fmt: skip

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pytest_servebench.analysis.changes import NOISE, Change, machine_text
+from pytest_servebench.analysis.changes import NOISE, Change
 from pytest_servebench.analysis.comparability import Difference
 from pytest_servebench.analysis.compare import (
     CaseComparison,
@@ -14,6 +14,7 @@ from pytest_servebench.analysis.compare import (
     gates_of,
     hidden_by_machine,
 )
+from pytest_servebench.analysis.machine_effects import machine_text
 from pytest_servebench.analysis.pairs import key_text
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate

@@ -115,8 +115,8 @@ def _speeds(comparison: Comparison) -> str:
     ends = " to ".join(distinct(f"{one:.3g}" for one in (min(factors), max(factors))))
     return (
         f"The machine's speed differed: in NEW, the load generator itself needed {ends} times the "
-        "CPU time per request. Intervals of latency and CPU allow for that, and so do those of a "
-        "capacity, which may change by more."
+        "CPU time per request. Intervals allow for that. Near a server's limit, latency, drops, "
+        "throughput and capacity may change by more."
     )
 
 

@@ -40,6 +40,7 @@ class Work:
         server: CPU seconds of the server for each; NaN if they are not seen.
         answer: bytes of each answer's body.
         connections: opened for each.
+        failed: share of them.
         overloaded: whether the server had more to do than it could.
     """
 
@@ -48,6 +49,7 @@ class Work:
     server: float
     answer: float = 0.0
     connections: float = 0.0
+    failed: float = 0.0
     overloaded: bool = False
 
 

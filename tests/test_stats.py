@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.records import Outcome, Records
-from pytest_servebench.stats.bootstrap import block_length, degrees_of_freedom, moving_blocks
+from pytest_servebench.stats.bootstrap import (
+    Blocks,
+    block_length,
+    degrees_of_freedom,
+    moving_blocks,
+)
 from pytest_servebench.stats.episodes import (
     SHARES,
     at_most,
@@ -23,6 +28,7 @@ from pytest_servebench.stats.episodes import (
     upper_rank,
 )
 from pytest_servebench.stats.intervals import poisson_interval, wilson_interval
+from pytest_servebench.stats.student import variance_limit
 from pytest_servebench.stats.summary import PERMILLES, distribution, summarize
 from simulation import queueing
 from simulation.cases import mm1_records, records, steady
@@ -268,6 +274,28 @@ def test_a_heavy_tail_makes_longer_episodes_only_of_requests_that_delay_each_oth
     plain, heavy = found["together"]
     assert heavy > 2.5 * plain
     assert found["alone"][1] < 2
+
+
+def test_within_answers_the_error_at_a_percentile_bounds_what_larger_shares_show() -> None:
+    n = 20_000
+    means = {share: share / 1000 for share in SHARES}
+    # Gaps of which half are long in the same seconds, and the slowest tenth each for itself.
+    variances = np.array([(40 if p <= 0.1 else 400) * n * p * (1 - p) for p in means.values()])
+    found = {}
+    for degrees in (30.0, 1.0):
+        blocks = Blocks(np.zeros((1, len(SHARES))), 30.0, variances, np.full(len(SHARES), degrees))
+        found[degrees] = [lengths(blocks, means, n, 900, 1.0, queued=one) for one in (True, False)]
+    in_queue, within = found[30.0]
+    own, limit = (length_of(times * 40, 0.1) for times in (1, variance_limit(30)))
+    assert own < within.low == within.high == max(within.far) == pytest.approx(limit)
+    assert min(in_queue.low, in_queue.high, *in_queue.far) > 5 * limit
+    in_queue, within = found[1.0]  # the variance there is not known at all
+    assert within == in_queue
+
+
+@pytest.mark.parametrize(("degrees", "lowest"), [(8, 2.7326), (20, 10.8508), (100, 77.9295)])
+def test_the_limit_of_a_variance_is_that_of_chi_squared(degrees: int, lowest: float) -> None:
+    assert variance_limit(degrees) == pytest.approx(degrees / lowest, rel=0.01)
 
 
 def test_one_request_and_none() -> None:

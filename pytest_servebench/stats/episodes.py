@@ -21,6 +21,13 @@ percentile and at up to ten times as many requests (the same pauses and bursts, 
 more often), and allows for its error twice: once because it is unknown, once because it errs
 together with the percentile.
 
+**Times within an answer**, between its tokens, are not times in a queue. In a queue, the slowest
+requests are in the midst of episodes in which others are slow, and these are as long. But a gap
+between tokens is longer than half of the others because many requests are in the batch, for
+seconds, and among the slowest tenth because a prompt was read meanwhile, once. What larger shares
+show then counts only up to the 95 % limit of the variance at the percentile itself, which is known
+better than in a queue: the slowest gaps are in many more episodes.
+
 **What was not seen** may be worse. Requests that each take very long seldom delay others, until two
 of them meet, and then for as long as they take. A run without such a meeting looks like a calmer
 queue, except that its slowest request is far slower than most: by the factor h more than the
@@ -49,7 +56,7 @@ import numpy as np
 
 from pytest_servebench.stats.bootstrap import TAIL, Blocks, Floats, degrees_of_freedom
 from pytest_servebench.stats.intervals import LEAST_EFFECTIVE
-from pytest_servebench.stats.student import Z, student
+from pytest_servebench.stats.student import Z, student, variance_limit
 
 SHARES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500)
 """Shares of slow requests, in thousandths, at which the length of episodes is measured."""
@@ -244,7 +251,13 @@ class Lengths:
 
 
 def lengths(
-    blocks: Blocks, means: Mapping[int, float], number: int, permille: int, heavy: float
+    blocks: Blocks,
+    means: Mapping[int, float],
+    number: int,
+    permille: int,
+    heavy: float,
+    *,
+    queued: bool = True,
 ) -> Lengths:
     """Return the lengths of episodes for a percentile.
 
@@ -256,6 +269,7 @@ def lengths(
         number: of requests.
         permille: the percentile, in thousandths.
         heavy: :func:`heaviness` of the times.
+        queued: whether requests are slow because they queue.
     """
     tail = 1000 - permille
     resolved = [one for one in SHARES if one >= tail and one * number >= 1000 * FEWEST]
@@ -264,13 +278,20 @@ def lengths(
     own = [one for one in near if one <= _OWN * tail] or near[:1]
     beyond = [one for one in near if one >= _OWN * tail] or near
     found = {one: _dispersion(blocks, SHARES.index(one), means[one], number) for one in near}
+    highest = math.inf
+    if not queued:
+        degrees = float(blocks.degrees[SHARES.index(near[0])])
+        highest = found[near[0]][0] * variance_limit(degrees)
 
     def longest(shares: list[int], alone: float, together: float, heavy: float) -> float:
         """Return the longest, allowing for its own error, and for that with the percentile."""
-        dispersion = max(
-            error**alone * max(dispersion * error**together, 1 + (dispersion - 1) * heavy)
-            for dispersion, error in map(found.__getitem__, shares)
-        )
+
+        def allowed(share: int) -> float:
+            own, error = found[share]
+            most = math.inf if share == near[0] else highest
+            return min(most, error**alone * max(own * error**together, 1 + (own - 1) * heavy))
+
+        dispersion = max(map(allowed, shares))
         most = max(1.0, number / LEAST_EFFECTIVE)
         return min(most, length_of(dispersion, tail / 1000))
 

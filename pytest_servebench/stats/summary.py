@@ -320,7 +320,7 @@ def _precision(
     blocks = by_phases(blocks, series, records)
     heavy = episodes.heaviness(ordered)
     lengths = {
-        name: episodes.lengths(blocks, beyond, number, permille, heavy)
+        name: episodes.lengths(blocks, beyond, number, permille, heavy, queued=not sample.within)
         for name, permille in PERMILLES.items()
     }
     effective = {

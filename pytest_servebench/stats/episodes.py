@@ -288,8 +288,8 @@ def lengths(
 
         def allowed(share: int) -> float:
             own, error = found[share]
-            most = math.inf if share == near[0] else highest
-            return min(most, error**alone * max(own * error**together, 1 + (own - 1) * heavy))
+            longer: float = error**alone * max(own * error**together, 1 + (own - 1) * heavy)
+            return longer if share == near[0] else min(longer, highest)
 
         dispersion = max(map(allowed, shares))
         most = max(1.0, number / LEAST_EFFECTIVE)

@@ -105,7 +105,7 @@ def check_clauses(clauses: Sequence[Clause]) -> None:
         if clause.request_class:
             raise OptionError(
                 f"{clause}: the model has one class of requests, with the services of all. Leave "
-                f"{{{clause.request_class}}} out."
+                f"{{{clause.request_class}}} out, or measure the requests of that class alone."
             )
 
 

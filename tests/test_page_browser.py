@@ -13,6 +13,7 @@ from pytest_servebench.analysis.compare import compare
 from pytest_servebench.objectives.gates import parse_gates
 from pytest_servebench.report.page import comparison_page, write_page
 from pytest_servebench.runs.results import ClauseResult, Run
+from pytest_servebench.stats.estimates import ClassFigures
 from simulation import saved
 from tests.pages import plain_run
 from tests.report import made_runs
@@ -58,9 +59,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     calm = dataclasses.replace(
         calm, cases=tuple(dataclasses.replace(case, clauses=(clause,)) for case in calm.cases)
     )
-    several = tuple(  # of three tests, without an SLO
+    several = tuple(  # of three tests, without an SLO, and of one with classes of requests
         dataclasses.replace(
-            case, name=f"{test.rpartition('::')[2]}[{index}]", nodeid=f"test_it.py::{test}[{index}]"
+            case,
+            name=f"{test.rpartition('::')[2]}[{index}]",
+            nodeid=f"test_it.py::{test}[{index}]",
+            classes=tuple(
+                ClassFigures(name, case.summary)
+                for name in ("chat", "a class with a long name")
+                if test == "test_other"
+            ),
         )
         for index, case in enumerate(saved.busy_run(100).cases[:8])
         for test in ("test_load", "TestWithALongName::test_load", "test_other")

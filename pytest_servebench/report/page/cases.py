@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -300,6 +300,7 @@ def case_view(
     tail = next(resolved, last)
     where = standing(case)
     told = where != "passed"
+    bare = replace(case, records=None)  # those of a class alone take long to pick
     return CaseView(
         anchor=anchor,
         name=clean(case.name),
@@ -319,7 +320,7 @@ def case_view(
         reasons=tuple(reasons(case)) if told else (),
         figures=figures(case, among),
         parts=tuple(
-            (clean(name), figures(case.of_class(name), among)) for name in case.class_names
+            (clean(name), figures(bare.of_class(name), among)) for name in case.class_names
         ),
         p50=latency_figure(case, median.name),
         tail=(tail.written, latency_figure(case, tail.name)),

@@ -4,6 +4,7 @@ python build_models.py DIRECTORY
 """
 
 import os
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,17 @@ from typing import Any, TypeVar, cast
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from pytest_servebench.protocols.grpc_messages import tensorflow_serving_pb2 as messages
+from pytest_servebench.protocols.tensorflow_tensors import write
+
 Method = TypeVar("Method", bound=Callable[..., Any])
+ARRAYS: tuple[npt.NDArray[Any], ...] = (
+    np.array([[1, 2]], np.float32), np.array([0.5], np.float16), np.array([[1, -2]]),
+    np.array(["ä", ""], object),
+)  # fmt: skip
 PIXELS = {"half": 0.5, "one": 1.0, "nan": np.nan, "infinite": np.inf}
 
 
@@ -139,8 +148,20 @@ def same(*names: str) -> dict[str, str]:
     return dict(zip(names, names, strict=True))
 
 
+def as_tensorflow(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], bytes]:
+    """Return what TensorFlow reads in our message of an array, and its own message."""
+    ours = messages.Tensor()
+    write(ours, array)
+    own = tf.make_tensor_proto(array)
+    assert own.DESCRIPTOR.full_name == "tensorflow.TensorProto"
+    theirs = type(own).FromString(ours.SerializeToString())
+    return tf.make_ndarray(theirs), own.SerializeToString()
+
+
 if __name__ == "__main__":
     directory = Path(sys.argv[1])
+    tensors = [(array, *as_tensorflow(array)) for array in ARRAYS]
+    (directory / "tensors.pickle").write_bytes(pickle.dumps(tensors))
     fashion = Fashion()
     build(directory / "fashion" / "1", fashion, serve="logits", serving_default="logits")
     images = {name: tf.fill([1, 28, 28, 1], np.float32(value)) for name, value in PIXELS.items()}

@@ -39,6 +39,7 @@ class Running:
 
     process: subprocess.Popen[bytes]
     port: int
+    grpc_port: int
     log: Path
 
     def connect(self) -> socket.socket:
@@ -107,10 +108,14 @@ def run_to_end(flags: Sequence[str], *program: str) -> subprocess.CompletedProce
 
 
 @contextlib.contextmanager
-def running(base_path: Path, log: Path, *flags: str, name: str = "fashion") -> Iterator[Running]:
+def running(
+    base_path: Path, log: Path, *flags: str, name: str = "fashion", grpc: bool = False
+) -> Iterator[Running]:
     """Run the server until the block is left."""
-    (port,) = free_ports(1)
+    port, grpc_port = free_ports(2)
     command = [sys.executable, "-m", MODULE, f"--rest_api_port={port}", f"--model_name={name}"]
+    if grpc:
+        command.append(f"--port={grpc_port}")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, f"--model_base_path={base_path}", *flags],
@@ -120,7 +125,7 @@ def running(base_path: Path, log: Path, *flags: str, name: str = "fashion") -> I
             env=environment(),
             preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - it takes no lock
         )
-    server = Running(process, port, log)
+    server = Running(process, port, grpc_port, log)
     try:
         _wait_until_ready(server, name)
         yield server

@@ -252,7 +252,11 @@ def test_a_slow_request_holds_up_neither_requests_nor_the_end(models: Path, tmp_
     """No clock is read: the slow one would take hours, so whatever is answered overtook it."""
     # TensorFlow runs the operations of all requests on as many threads as "inter" says.
     flags = ("--tensorflow_inter_op_parallelism=2", "--rest_api_timeout_in_ms=0")
-    with running(models / "mixed", tmp_path / "log", *flags, name="mixed") as server:
+    log = tmp_path / "log"
+    with (
+        running(models / "mixed", log, *flags, name="mixed", grpc=True) as server,
+        socket.create_connection(("127.0.0.1", server.grpc_port)),
+    ):
         with server.connect() as slow:
             slow.sendall(slow_request(FOR_EVER))
             assert server.get("/v1/models/mixed").status == 200
@@ -260,6 +264,7 @@ def test_a_slow_request_holds_up_neither_requests_nor_the_end(models: Path, tmp_
                 response = server.exchange(slow_request(1))
                 assert json.loads(response.body) == {"predictions": [1.0]}
         end_quietly(server, signal.SIGTERM)
+    assert f"ready: grpc://127.0.0.1:{server.grpc_port}" in log.read_text()
 
 
 def test_a_run_that_takes_too_long_is_given_up(models: Path, tmp_path: Path) -> None:

@@ -218,17 +218,26 @@ def assert_refuses_to_start(flags: list[str], *words: str) -> None:
 
 @pytest.mark.servers
 def test_models_that_cannot_be_served_end_it(models: Path, tmp_path: Path) -> None:
-    port = f"--rest_api_port={free_ports(1)[0]}"
-    missing = tmp_path / "nope"
-    assert_refuses_to_start([port, f"--model_base_path={missing}"], str(missing))
     broken = saved_model(tmp_path / "broken" / "1")
     (broken / "saved_model.pb").write_bytes(b"not a model")
-    assert_refuses_to_start([port, f"--model_base_path={broken.parent}"], str(broken), "Export")
     # Its variables were lost on the way.
     hollow = tmp_path / "hollow" / "1"
     shutil.copytree(models / "fashion" / "1", hollow)
     shutil.rmtree(hollow / "variables")
-    assert_refuses_to_start([port, f"--model_base_path={hollow.parent}"], str(hollow), "Export")
+    nope = tmp_path / "nope"
+    flags = [[f"--rest_api_port={free_ports(1)[0]}", f"--model_base_path={path}"]
+             for path in (nope, broken.parent, hollow.parent)]  # fmt: skip
+    # In one process: importing TensorFlow takes most of the time.
+    program = f"import sys; from {MODULE}.__main__ import main; sys.exit(min(map(main, {flags})))"
+    done = run_to_end([], "-c", program)
+    assert (done.returncode, done.stdout) == (255, "")
+    said = [line for line in done.stderr.splitlines() if line.startswith("savedmodel-server: ")]
+    for line, path, remedy in zip(
+        said, (nope, broken, hollow), ("", "Export", "Export"), strict=True
+    ):
+        assert str(path) in line
+        assert remedy in line
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.servers
@@ -240,6 +249,8 @@ def test_addresses_that_cannot_be_listened_on_end_it(tmp_path: Path) -> None:
         said = (f"port {port} of 127.0.0.1", "Address already in use", "--rest_api_port")
         assert_refuses_to_start(flags, *said)
         assert_refuses_to_start([*flags, "--rest_api_address=192.0.2.1"], "192.0.2.1")
+        flags[0] = f"--rest_api_port={free_ports(1)[0]}"
+        assert_refuses_to_start([*flags, f"--port={port}"], *said[:2], "gRPC", "another --port")
 
 
 def predict(server: Running, body: object) -> tuple[int, Any]:

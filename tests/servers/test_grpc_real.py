@@ -1,5 +1,6 @@
 """TorchServe and the embedded TensorFlow server over gRPC: as over REST, from start to end."""
 
+import dataclasses
 import os
 import signal
 import sys
@@ -56,16 +57,47 @@ def start(
         server.stop()
 
 
+def check_key_and_name(kind: TorchServe, server: StartedServer) -> None:
+    assert isinstance(server.protocol, TorchServeGrpc)
+    assert server.protocol.token
+    bare = probe.ask(server.base_url, TorchServeGrpc("tiny").request(INPUTS[0]), 30)
+    assert bare.status in (GrpcStatus.UNAUTHENTICATED, GrpcStatus.PERMISSION_DENIED)
+    assert "SERVEBENCH_TORCHSERVE_TOKEN" in kind._judge(bare, lambda _: None).reason
+    other = TorchServeGrpc("none", token=server.protocol.token)
+    missing = probe.ask(server.base_url, other.request(INPUTS[0]), 30)
+    assert "no model" in kind._judge(missing, lambda _: None).reason
+
+
+def check_names(kind: TensorFlowServing, server: StartedServer) -> None:
+    def attached(**options: str) -> Any:
+        return dataclasses.replace(kind, url=server.base_url, **options).start(  # type: ignore[arg-type]
+            ServedModel("tiny", {}, INPUTS, OUTPUTS), ServerSettings(cpus=(0,), start_timeout=10),
+            Path("/nonexistent"),
+        )  # fmt: skip
+
+    mismatch = attached(input="none").mismatch
+    assert "rejects its first input" in mismatch
+    assert "Missing but required: {image}" in mismatch
+    with pytest.raises(ServerStartError, match=r"tensorflow_serving\.model"):
+        attached(model="other")
+
+
 @pytest.mark.parametrize(
-    "kind", [TorchServe(transport="grpc"), TensorFlowServing(transport="grpc")], ids=str
+    ("kind", "check"),
+    [
+        (TorchServe(transport="grpc"), check_key_and_name),
+        (TensorFlowServing(transport="grpc"), check_names),
+    ],
+    ids=["torchserve", "tensorflow_serving"],
 )
-def test_from_start_to_kill(start: Start, kind: Any) -> None:
+def test_from_start_to_kill(start: Start, kind: Any, check: Callable[..., None]) -> None:
     server = start(kind)
     assert server.base_url.startswith("grpc://127.0.0.1:")
     assert not server.mismatch
     for given, expected in zip(INPUTS, OUTPUTS, strict=True):
         answer = probe.ask(server.base_url, server.protocol.request(given), 30)
         assert disagreement(server.protocol.read(answer), expected, rtol=1e-6, atol=0) is None
+    check(kind, server)
     port = int(server.base_url.rpartition(":")[2])
     pids = server.pids()
     listening = {
@@ -105,33 +137,3 @@ def test_nothing_outlives_pytest(tmp_path: Path) -> None:
         "--servebench-buffer-sizes=10",
     )  # fmt: skip
     check_end_under_load(options, tmp_path, signal.SIGKILL, program="java")
-
-
-def test_torchserve_wants_its_key_and_tells_of_its_handler(start: Start) -> None:
-    kind = TorchServe(transport="grpc")
-    server = start(kind)
-    assert isinstance(server.protocol, TorchServeGrpc)
-    assert server.protocol.token
-    bare = probe.ask(server.base_url, TorchServeGrpc("tiny").request(INPUTS[0]), 30)
-    assert bare.status in (GrpcStatus.UNAUTHENTICATED, GrpcStatus.PERMISSION_DENIED)
-    assert "SERVEBENCH_TORCHSERVE_TOKEN" in kind._judge(bare, lambda _: None).reason
-    other = TorchServeGrpc("none", token=server.protocol.token)
-    missing = probe.ask(server.base_url, other.request(INPUTS[0]), 30)
-    assert "no model" in kind._judge(missing, lambda _: None).reason
-
-
-def test_a_handler_that_fails(start: Start) -> None:
-    server = start(TorchServe(transport="grpc"), handle="raise KeyError('xyz')")
-    assert "its handler failed" in server.mismatch
-    assert "xyz" in server.mismatch
-
-
-def test_another_name_of_the_input(start: Start) -> None:
-    server = start(TensorFlowServing(transport="grpc", input="none"))
-    assert "rejects its first input" in server.mismatch
-    assert "Missing but required: {image}" in server.mismatch
-    with pytest.raises(ServerStartError, match=r"tensorflow_serving\.model"):
-        TensorFlowServing(transport="grpc", model="other", url=server.base_url).start(
-            ServedModel("tiny", {}, INPUTS, OUTPUTS), ServerSettings(cpus=(0,), start_timeout=10),
-            Path("/nonexistent"),
-        )  # fmt: skip

@@ -26,6 +26,8 @@ from pytest_servebench.servers.tensorflow_serving import TensorFlowServing
 from pytest_servebench.servers.torchserve import TorchServe
 from pytest_servebench.values.expectations import fields
 
+from .test_torchserve_real import grpc_url
+
 pytestmark = pytest.mark.servers
 
 HANDLER = """
@@ -195,10 +197,7 @@ def test_torchserve(tmp_path: Path, cpus: tuple[int, ...], run_dir: Path) -> Non
         check_attached(form, all_models["tokens"], settings)
         only_largest = replace(all_models["tokens"], expect=fields("largest"))
         check_attached(form, only_largest, settings)
-        # The same server over gRPC, the port of which is in its configuration.
-        config = (run_dir / "config.properties").read_text()
-        port = config.partition("grpc_inference_port=")[2].partition("\n")[0]
-        grpc = replace(kind, transport="grpc", url=f"grpc://127.0.0.1:{port}")
+        grpc = replace(kind, transport="grpc", url=grpc_url(run_dir))
         for name in ("tokens", "text", "picture"):
             check_attached(grpc, all_models[name], settings)
         own = replace(grpc, answer="result.0", body="bytes")

@@ -80,6 +80,13 @@ def tiny(path: Path) -> ServedModel:
     return ServedModel("tiny", {"torchserve": path}, INPUTS, OUTPUTS)
 
 
+def grpc_url(run_dir: Path) -> str:
+    """Return where the started server listens for gRPC, which its configuration has."""
+    config = (run_dir / "config.properties").read_text()
+    port = config.partition("grpc_inference_port=")[2].partition("\n")[0]
+    return f"grpc://127.0.0.1:{port}"
+
+
 Start = Callable[..., StartedServer]
 
 
@@ -328,7 +335,7 @@ def two_clashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[int]]]:
 # By the sum of the numbers that it gets; 6.5 is that of the model's first input.
 HANDLE = """
 import time
-asked = [sum(numbers(request["body"]["instances"])) for request in requests]
+asked = [sum(numbers(body_of(request)["instances"])) for request in requests]
 if 6.5 in asked: raise ValueError("no such key")
 if 2 in asked: os._exit(3)
 if 3 in asked: return [{"predictions": [[6.5, 5.0]]}]
@@ -353,6 +360,10 @@ def test_taken_ports_a_full_queue_and_a_handler_of_its_own(
         check_mismatch(server)
     assert isinstance(server.protocol, TorchServeRest)
     kind = TorchServe(url=server.base_url, token=server.protocol.token or "")
+    over_grpc = dataclasses.replace(kind, transport="grpc", url=grpc_url(run_dir))
+    refused = over_grpc.start(tiny(Path()), ServerSettings(cpus=()), run_dir)
+    with pytest.raises(ServerStartError, match=r"its handler failed.*UNAVAILABLE"):
+        check_mismatch(refused)
     for number, reason in (
         (3, "not with what 'tiny' predicts"),
         (4, r"not answer .* with a prediction.*is a JSON list"),

@@ -37,7 +37,16 @@ def serve(flags: Flags) -> None:
     version, path = newest_version(flags.model_base_path)
     for flag in flags.ignored:
         _log.info("%s has no effect here", flag)
-    with contextlib.closing(_bind(flags)) as listener:
+    try:
+        listener = _bind(flags.rest_api_address, flags.rest_api_port)
+    except OSError as error:
+        raise _listen_error(flags, error) from error
+    with contextlib.closing(listener):
+        if flags.port:  # is bound by gRPC itself, but only once there is a model
+            try:
+                _bind(flags.rest_api_address, flags.port).close()
+            except OSError as error:
+                raise _grpc_error(flags, error) from error
         _log.info("loading %s as version %d of %s", path, version, flags.model_name)
         model = Model(
             flags.model_name,
@@ -73,10 +82,7 @@ def _listen_grpc(flags: Flags, model: Model) -> object:
     try:
         server = listen(model, flags.rest_api_address, flags.port, flags.rest_api_num_threads)
     except OSError as error:
-        raise ListenError(
-            f"Failed to bind port {flags.port} of {flags.rest_api_address} for gRPC: {error}. "
-            "Choose another --port."
-        ) from None
+        raise _grpc_error(flags, error) from None
     _log.info(
         "ready: grpc://%s:%d, %d threads for calls",
         flags.rest_api_address,
@@ -94,16 +100,15 @@ def _runner() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-def _bind(flags: Flags) -> socket.socket:
-    """Take the port early, to fail before the seconds of loading; nobody can connect to it yet."""
-    family = socket.AF_INET6 if ":" in flags.rest_api_address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+def _bind(address: str, port: int) -> socket.socket:
+    """Take a port early, to fail before the seconds of loading; nobody can connect to it yet."""
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((flags.rest_api_address, flags.rest_api_port))
-    except OSError as error:
+        listener.bind((address, port))
+    except OSError:
         listener.close()
-        raise _listen_error(flags, error) from error
+        raise
     return listener
 
 
@@ -112,6 +117,13 @@ def _listen_error(flags: Flags, error: OSError) -> ListenError:
     return ListenError(
         f"Failed to start HTTP Server on port {flags.rest_api_port} of {flags.rest_api_address}: "
         f"{error.strerror}. Choose another --rest_api_port."
+    )
+
+
+def _grpc_error(flags: Flags, error: OSError) -> ListenError:
+    return ListenError(
+        f"Failed to bind port {flags.port} of {flags.rest_api_address} for gRPC: {error}. "
+        "Choose another --port."
     )
 
 

@@ -152,13 +152,14 @@ def streamed(
 
 
 @cache
-def truth(server: Server, load: float, runs: int = 40, each: int = 50_000) -> dict[str, float]:
-    """Return percentiles and means of the :data:`QUANTITIES` in other runs than those of few seeds.
+def truth(server: Server, load: float, requests: int = 2_000_000) -> dict[str, float]:
+    """Return the percentiles and means of the :data:`QUANTITIES` in other runs than :func:`run`'s.
 
     Of inter-token latencies, of which there are many, every twentieth is taken.
     """
+    each = 50_000
     parts: dict[str, list[Floats]] = {name: [] for name in QUANTITIES}
-    for seed in range(runs):
+    for seed in range(requests // each):
         rows = run(server, load, each, [1, seed])
         for name, values in parts.items():
             known = quantities.sample(rows, name)

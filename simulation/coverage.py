@@ -62,9 +62,12 @@ def success(share: float, burst: int, number: int, replications: int) -> dict[st
             "counts": counts, "clean": clean}  # fmt: skip
 
 
-def rare(of: Traffic, number: int, replications: int) -> dict[str, Any]:
-    """Return how often the intervals of traffic that is seen little of hold its percentiles."""
-    truth = traffic.truth(of)
+def rare(of: Traffic, number: int, replications: int, requests: int = 3_000_000) -> dict[str, Any]:
+    """Return how often the intervals of traffic that is seen little of hold its percentiles.
+
+    What these are is known from so many ``requests``.
+    """
+    truth = traffic.truth(of, requests)
     counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
     for run in traffic.runs(of, number, replications):
         estimates = summarize(run.records, 1.0).estimates
@@ -74,10 +77,15 @@ def rare(of: Traffic, number: int, replications: int) -> dict[str, Any]:
             "counts": counts}  # fmt: skip
 
 
-def streamed(load: float, number: int, replications: int) -> dict[str, Any]:
-    """Return how often the intervals of streamed answers hold their percentiles and means."""
+def streamed(
+    load: float, number: int, replications: int, requests: int = 2_000_000
+) -> dict[str, Any]:
+    """Return how often the intervals of streamed answers hold their percentiles and means.
+
+    What these are is known from so many ``requests``.
+    """
     server = batching.Server()
-    truth = batching.truth(server, load)
+    truth = batching.truth(server, load, requests)
     counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
     for seed in range(replications):
         estimates = summarize(batching.run(server, load, number, seed), 1.0).estimates
@@ -104,9 +112,14 @@ def of_class(law: Law, load: float, number: int, share: float, replications: int
     return {"number": number, "replications": replications, "counts": counts}
 
 
-def of_sessions(of: sessions.Chats, number: int, replications: int) -> dict[str, Any]:
-    """Return how often the intervals of requests that are turns of sessions hold their truth."""
-    truth = sessions.truth(of)
+def of_sessions(
+    of: sessions.Chats, number: int, replications: int, requests: int = 1_200_000
+) -> dict[str, Any]:
+    """Return how often the intervals of requests that are turns of sessions hold their truth.
+
+    That is known from so many ``requests``.
+    """
+    truth = sessions.truth(of, requests)
     counts = {name: {"above": 0, "below": 0, "open": 0} for name in truth}
     for seed in range(replications):
         estimates = summarize(sessions.run(of, number, seed), 1.0).estimates
@@ -115,13 +128,16 @@ def of_sessions(of: sessions.Chats, number: int, replications: int) -> dict[str,
     return {"number": number, "replications": replications, "counts": counts}
 
 
-def decisions(of: Traffic, number: int, replications: int) -> dict[str, Any]:
+def decisions(
+    of: Traffic, number: int, replications: int, requests: int = 3_000_000
+) -> dict[str, Any]:
     """Return the verdicts on bounds of p99 that are so many times the truth.
 
+    That is known from so many ``requests``.
     ``unseen`` is of the runs in which no request took a pause or came in a burst: their number, and
     how many of them passed at the truth. ``None`` where there are no such requests.
     """
-    truth = traffic.truth(of)["p99"]
+    truth = traffic.truth(of, requests)["p99"]
     clauses = parse_slo(",".join(f"p99<{times * truth:.9f}s" for times in BOUNDS))
     counts = [{"passed": 0, "failed": 0, "inconclusive": 0} for _ in BOUNDS]
     unseen = {"runs": 0, "passed": 0}

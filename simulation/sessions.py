@@ -105,9 +105,11 @@ def run(
 
 
 @cache
-def truth(of: Chats, runs: int = 30, each: int = 40_000) -> dict[str, float]:
-    """Return percentiles and mean of other runs than those of few seeds."""
-    values = np.sort(np.concatenate([run(of, each, [1, seed]).latency() for seed in range(runs)]))
+def truth(of: Chats, requests: int = 1_200_000) -> dict[str, float]:
+    """Return percentiles and mean of so many requests, in other runs than those of few seeds."""
+    each = 40_000
+    runs = [run(of, each, [1, seed]).latency() for seed in range(requests // each)]
+    values = np.sort(np.concatenate(runs))
     found = {
         name: float(values[nearest_rank(permille, len(values)) - 1])
         for name, permille in PERMILLES.items()

@@ -119,7 +119,7 @@ def runs(traffic: Traffic, number: int, replications: int, seed: int = 1) -> lis
 def truth(traffic: Traffic, requests: int = 3_000_000) -> dict[str, float]:
     """Return percentiles and mean of so many simulated requests, in other runs than :func:`runs`.
 
-    With 3 million requests they are known to some percent, a tenth of what a run can tell.
+    With 3 million requests they are known to some percent, a fortieth of what a run of 2,000 tells.
     """
     number = 5000
     parts = _simulated(traffic, number, requests // number, seed=2)

@@ -1,6 +1,7 @@
 """Every command that the documentation shows is one that works."""
 
 import configparser
+import functools
 import json
 import re
 import shutil
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from pytest_servebench.commands import cli
-from pytest_servebench.report import plots
 from tests.conftest import ROOT
 from tests.docs.pages import (
     DOCS,
@@ -123,7 +123,7 @@ def test_our_own_command_takes_it(
     capsys: pytest.CaptureFixture[str], command: Command,
 ) -> None:  # fmt: skip
     # What is drawn takes seconds, and is the same for each.
-    monkeypatch.setattr(plots, "draw_plots", lambda *_: [])
+    monkeypatch.setattr("pytest_servebench.report.plots.draw_plots", lambda *_: [])
     arguments = list(command.words[1:])
     if arguments[0] == "run":
         # What it would ask of pytest can be collected, too.
@@ -165,21 +165,26 @@ def _flags(command: str) -> set[str]:
     return {flag for action in commands[command]._actions for flag in action.option_strings}
 
 
+@functools.cache
+def help_of(module: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        capture_output=True, text=True, check=False, cwd=ROOT, timeout=100,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", commands_of("python"), ids=str)
 def test_python_modules_take_it(command: Command) -> None:
     if command.words[1] != "-m":
         assert command.words[1] in ("server.py", "model.py")  # of the tutorials, which are run
         return
-    module, given = command.words[2], command.words[3:]
-    result = subprocess.run(
-        [sys.executable, "-m", module, "--help"],
-        capture_output=True, text=True, check=False, cwd=ROOT, timeout=100,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    for word in given:
+    text = help_of(command.words[2])
+    for word in command.words[3:]:
         if word.startswith("--"):
-            assert re.search(rf"{re.escape(word.partition('=')[0])}\b", result.stdout)
+            assert re.search(rf"{re.escape(word.partition('=')[0])}\b", text)
 
 
 @pytest.mark.parametrize("command", commands_of("tox"), ids=str)

@@ -1,5 +1,8 @@
 """The engine against servers whose queues have exact answers."""
 
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.load.store import RecordStore
 from simulation import known, queueing
 
 StartKnown = Callable[[int, str], known.Known]
@@ -75,3 +79,31 @@ def test_md1_mean_wait(start_known: StartKnown) -> None:
     assert records.counts()["ok"] == len(records)
     wait, error = mean_and_error(records.queue_wait())
     assert wait == pytest.approx(queueing.md1_mean_wait(rate, service), abs=4 * error)
+
+
+def test_waiting_for_a_frozen_server_is_in_the_latencies(start_known: StartKnown) -> None:
+    """All who arrive while a server stops for a while have waited."""
+    frozen, rate = 1.0, 100.0
+    events = [(1.0, signal.SIGSTOP), (1.0 + frozen, signal.SIGCONT)]
+    server = start_known(4, "fixed:0.002")
+
+    def freeze(store: RecordStore) -> None:
+        if store.start == NEVER:
+            return
+        while events and (left := store.start / 1e9 + events[0][0] - time.monotonic()) < 0.1:
+            time.sleep(max(0.0, left))
+            os.kill(server.pid, events.pop(0)[1])
+
+    records = server.load(
+        freeze, rate=rate, duration=3.0, buffer_size=500, workers=4, seed=3, timeout=10.0,
+        drain=5.0,
+    ).records  # fmt: skip
+    latency = records.latency()
+    assert records.counts()["ok"] == len(records)
+    # Arrivals in the frozen second waited half of it on average, though most of them were sent
+    # only after it: a closed loop would show four slow requests, one for each connection.
+    waited = latency > 0.05
+    assert waited.sum() > 0.7 * rate * frozen
+    assert latency[waited].mean() == pytest.approx(frozen / 2, rel=0.4)
+    assert latency.max() > 0.8 * frozen
+    assert (records.service_time() > 0.1).sum() <= 4

@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -67,6 +68,9 @@ servebench_plots = false
 servebench_page = false
 """
 
+# Directories whose tests share servers or a framework that take seconds to start.
+_TOGETHER = ("tests/model_build/", "tests/savedmodel_server/")
+
 _SERVERS_ALONE = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.servers\b", re.MULTILINE)
 
 RunBench = Callable[..., pytest.RunResult]
@@ -115,15 +119,50 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if _SERVERS_ALONE.search(collection_path.read_text()) else None
 
 
+def _scope(nodeid: str) -> str:
+    """Return to what a test belongs that one worker runs: its module, or directory."""
+    module = nodeid.partition("::")[0]
+    return next((each for each in _TOGETHER if module.startswith(each)), module)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Have each worker begin elsewhere: where nothing is compiled, each compiles a part."""
+    report = yield
+    given = getattr(collector.config, "workerinput", None)
+    if given and isinstance(collector, pytest.Directory):
+        number = int(given["workerid"].removeprefix("gw"))
+        begin = len(report.result) * number // given["workercount"]
+        report.result = [*report.result[begin:], *report.result[:begin]]
+    return report
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have workers begin with the modules that take longest, so that they end at the same time."""
+    """Have workers begin with the scopes that take longest, so that they end at the same time."""
     if not hasattr(config, "workerinput"):
         return
-    seconds: dict[Path, float] = defaultdict(float)
+    seconds: dict[str, float] = defaultdict(float)
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
-        seconds[item.path] += 3.0 if "servers" in marks else 0.8 if "slow" in marks else 0.05
-    items.sort(key=lambda item: -seconds[item.path])
+        seconds[_scope(item.nodeid)] += (
+            3.0 if "servers" in marks else 0.8 if "slow" in marks else 0.05
+        )
+    items.sort(key=lambda item: (-seconds[_scope(item.nodeid)], item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.option.dist != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - may be missing
+
+    class Scopes(LoadScopeScheduling):  # type: ignore[misc]  # is not typed
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(nodeid)
+
+    return Scopes(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

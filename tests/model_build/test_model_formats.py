@@ -16,12 +16,14 @@ from model_build.child import run_child
 from model_build.files import sha256_of
 from model_build.images import drawn_images
 from model_build.packaging import FIXTURES, WEIGHTS
-from model_build.torch_formats import build_network, predict_torch
 from model_build.weights import load_weights
 from pytest_servebench.errors import ModelError
 from pytest_servebench.model import ServedModel
+from tests.lazily import Lazily
 
 pytestmark = pytest.mark.servers
+
+torch_formats = Lazily("model_build.torch_formats")
 
 # As a server runs it: by the graph, and without Python's own look at the shape of what is fed.
 FEED = """
@@ -75,10 +77,10 @@ def build(model_cache: Path) -> Build:
 @pytest.mark.parametrize("kinds", [BOTH, TORCHSERVE], ids="-".join)
 def test_outputs_are_those_of_the_weights(build: Build, kinds: tuple[str, ...]) -> None:
     built = build(kinds)
-    network = build_network(load_weights(WEIGHTS))
+    network = torch_formats.build_network(load_weights(WEIGHTS))
     inputs, outputs = np.asarray(built.inputs), np.asarray(built.outputs)
     np.testing.assert_array_equal(inputs, drawn_images(64))
-    np.testing.assert_allclose(outputs, predict_torch(network, inputs), 1e-4, 1e-4)
+    np.testing.assert_allclose(outputs, torch_formats.predict_torch(network, inputs), 1e-4, 1e-4)
     assert built.weights_sha256 == sha256_of(WEIGHTS)
 
 

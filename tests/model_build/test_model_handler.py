@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.torchserve_handler import FashionMnistHandler, images_of
 from model_build.images import drawn_images
-from model_build.network import MobileNetV2
-from model_build.torch_formats import predict_torch, write_torchscript
+from tests.lazily import Lazily
 
 pytestmark = pytest.mark.servers
+
+torch = Lazily("torch")
+network = Lazily("model_build.network")
+torch_formats = Lazily("model_build.torch_formats")
+handlers = Lazily("fixtures.torchserve_handler")
 
 IMAGE = drawn_images(1)[0].tolist()
 
@@ -39,12 +41,12 @@ class Context:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     torch.manual_seed(0)
-    network = MobileNetV2(0.25).eval()
+    made = network.MobileNetV2(0.25).eval()
     directory = tmp_path_factory.mktemp("model")
-    write_torchscript(network, directory)
-    handler = FashionMnistHandler()
+    torch_formats.write_torchscript(made, directory)
+    handler = handlers.FashionMnistHandler()
     handler.initialize(Context(directory))
-    return SimpleNamespace(network=network, handler=handler, directory=directory)
+    return SimpleNamespace(network=made, handler=handler, directory=directory)
 
 
 def test_what_is_loaded_is_not_scanned_during_requests(served: SimpleNamespace) -> None:
@@ -59,7 +61,8 @@ def test_a_batch_is_answered_request_by_request(served: SimpleNamespace) -> None
     data: list[dict[str, Any]] = [{"body": first}, {"body": {"x": 1}}, {"body": second}]
     answers = [json.loads(answer) for answer in served.handler.handle(data, context)]
     logits = np.array(answers[0]["predictions"] + answers[2]["predictions"])
-    np.testing.assert_allclose(logits, predict_torch(served.network, images), 1e-4, 1e-4)
+    expected = torch_formats.predict_torch(served.network, images)
+    np.testing.assert_allclose(logits, expected, 1e-4, 1e-4)
     assert "instances" in answers[1]["error"]
     assert context.statuses == {1: 400}
     assert set(context.content_types.values()) == {"application/json"}
@@ -73,13 +76,13 @@ def test_every_form_of_a_body_is_read(kind: type, field: str) -> None:
         body = json.dumps(body)
     elif kind is not dict:
         body = kind(json.dumps(body).encode())
-    images = images_of({field: body})
+    images = handlers.images_of({field: body})
     assert images.dtype == np.float32
     np.testing.assert_array_equal(images, drawn_images(1))
 
 
 def test_whole_numbers_are_images_too() -> None:
-    images = images_of({"body": {"instances": [np.zeros((28, 28, 1), int).tolist()]}})
+    images = handlers.images_of({"body": {"instances": [np.zeros((28, 28, 1), int).tolist()]}})
     assert images.dtype == np.float32
 
 
@@ -106,7 +109,7 @@ MALFORMED = [
 @pytest.mark.parametrize(("request_", "message"), MALFORMED)
 def test_malformed_bodies_say_why(request_: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        images_of(request_)
+        handlers.images_of(request_)
 
 
 JSON = st.recursive(

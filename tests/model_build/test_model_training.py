@@ -1,20 +1,25 @@
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from model_build import dataset, train, training
+from model_build import dataset
 from model_build.dataset import Split
 from model_build.images import drawn_images
-from model_build.train import extract_weights
 from model_build.weights import load_weights
 from pytest_servebench.errors import ModelError
+from tests.lazily import Lazily
 
 pytestmark = pytest.mark.servers
 
-RECIPE = training.Recipe(epochs=3, width=0.1, batch_size=16, seed=7)
+torch = Lazily("torch")
+train = Lazily("model_build.train")
+training = Lazily("model_build.training")
+
+
+def recipe(epochs: int = 3) -> Any:
+    return training.Recipe(epochs=epochs, width=0.1, batch_size=16, seed=7)
 
 
 def small_split() -> Split:
@@ -30,21 +35,21 @@ class StoppedError(Exception):
 def test_resumed_training_takes_the_same_course(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = extract_weights(training.train(RECIPE, small_split(), tmp_path / "whole"))
+    whole = train.extract_weights(training.train(recipe(), small_split(), tmp_path / "whole"))
 
     augmented, calls = training.augmented, 0
 
-    def interrupted(images: torch.Tensor) -> torch.Tensor:
+    def interrupted(images: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 5:  # in the middle of the second epoch of three batches each
             raise StoppedError
         return augmented(images)
 
-    monkeypatch.setattr(training, "augmented", interrupted)
+    monkeypatch.setattr("model_build.training.augmented", interrupted)
     with pytest.raises(StoppedError):
-        training.train(RECIPE, small_split(), tmp_path / "resumed")
-    resumed = extract_weights(training.train(RECIPE, small_split(), tmp_path / "resumed"))
+        training.train(recipe(), small_split(), tmp_path / "resumed")
+    resumed = train.extract_weights(training.train(recipe(), small_split(), tmp_path / "resumed"))
     assert calls == 5 + 2 * 3
     assert whole.tensors.keys() == resumed.tensors.keys()
     for name, values in whole.tensors.items():
@@ -53,12 +58,12 @@ def test_resumed_training_takes_the_same_course(
 
 def test_a_strange_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
-    training.train(replace(RECIPE, epochs=1), small_split(), path)
+    training.train(recipe(1), small_split(), path)
     with pytest.raises(ModelError, match="another recipe"):
-        training.train(RECIPE, small_split(), path)
+        training.train(recipe(), small_split(), path)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"cannot be read .* delete it"):
-        training.train(RECIPE, small_split(), path)
+        training.train(recipe(), small_split(), path)
 
 
 def test_augmented_images_keep_their_pixels() -> None:
@@ -74,8 +79,8 @@ def test_augmented_images_keep_their_pixels() -> None:
 
 
 def test_evaluation_counts_every_image() -> None:
-    class Brightness(torch.nn.Module):  # type: ignore[misc]
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
+    class Brightness(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, images: Any) -> Any:
             """Call an image class 3 if it is bright, else class 0."""
             logits = torch.zeros(len(images), 10)
             logits[:, 3] = images.mean(dim=(1, 2, 3)) - 0.5
@@ -109,7 +114,7 @@ def test_the_command_writes_weights_and_card(
 def test_training_tells_how_far_it_is_in_lines_where_there_is_no_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    training.train(replace(RECIPE, epochs=2), small_split(), tmp_path / "checkpoint")
+    training.train(recipe(2), small_split(), tmp_path / "checkpoint")
     told = capsys.readouterr().err
     assert "epoch 1/2: 100%" in told
     assert "epoch 2/2: 100%" in told

@@ -54,11 +54,11 @@ def ask_in_turn(
             )
             taken = reads[-1][0]
             if writer is not None:
-                read = [store.start + begin + at for at, _ in reads[:-1]]
-                edges = pairwise([0, *(size for _, size in reads[:-1])])
-                pieces = [said[1][start:end] for start, end in edges]
-                parts = Parts(job.terms.most_parts, read, pieces)
-                writer.add(index, Completion(outcome, 0, 0, body=said[1], parts=parts))
+                told = list[object]()
+                for (_, start), (at, end) in pairwise([(0, 0), *reads[:-1]]):
+                    told += (said[1][start:end], store.start + begin + at)
+                parts = Parts(job.terms.most_parts, told, len(said[1]))
+                writer.add(index, Completion(outcome, 0, 0, parts=parts))
             free[worker] = end = begin + taken
             starts.append(begin)
             for times, value in zip(stamp[1:], (begin, begin, end, end), strict=True):

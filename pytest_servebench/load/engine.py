@@ -37,6 +37,7 @@ _WARMUP_TICK: Final = 0.005
 _CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, before all workers are used
 _WARMUP_PAUSE: Final = 0.02  # seconds after a failed warm-up request
 _KEPT_REASONS: Final = 50
+_UNWRITTEN: Final = 500_000_000  # ns for which streamed answers may stay unwritten
 NO_MORE: Final = 2**63
 """A time in ns, later than any arrival."""
 
@@ -159,7 +160,7 @@ class Engine:
         """
         window_end = self._start + int(self._job.duration * _NS)
         last = window_end + int(self._job.drain * _NS)
-        now = _clock()
+        now = written = _clock()
         while now < last and (now < window_end or self._ended < self._expected):
             left = window_end - now
             planned = self._tick if left <= 0 else min(self._tick, max(left / _NS, 0.001))
@@ -173,8 +174,9 @@ class Engine:
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             self._look_after()
-            if self._journal is not None:
+            if self._journal is not None and woken - written > _UNWRITTEN:
                 self._journal.flush()
+                written = woken
             now = _clock()
 
     async def _warm_up(self) -> None:
@@ -312,7 +314,7 @@ class Engine:
         if completion.unread:
             self.unread[index] = completion.unread
         if index in self._sampled:
-            self.answers[index] = completion.body
+            self.answers[index] = completion.content()
             self.heads[index] = self._transport.head(completion.head)
         if outcome is not _OK:
             self._note_failure(completion)
@@ -328,6 +330,7 @@ class Engine:
             # Before the other answers that have come: the pacer's turn may be after them all.
             self._arrive()
         if completion.parts is not None:  # last: it takes time, which no request should wait for
+            self.received += completion.parts.size
             self._keep(index, completion)
 
     def _note_begun(self, index: int, completion: Completion) -> None:

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import IO, Final, Self
+from typing import IO, Any, Final, Self
 
 from pytest_servebench.load.transports.base import Completion
 
-_HEAD: Final = struct.Struct("=Q")  # bytes of the answer that follows
+_HEAD: Final = struct.Struct("=Q")  # bytes of the answers that follow
 # Written in one go: alone, each would be written by code that is in none of the processor's caches,
 # which takes several times as long.
-_TOGETHER: Final = 8
-_MOST_BYTES: Final = 2**20  # that wait
+_TOGETHER: Final = 32
+_MOST_BYTES: Final = 2**17  # of bodies that wait
 _FORM: Final = 2  # of marshal: later ones look for objects that come twice
 
 
@@ -35,35 +35,34 @@ class JournalWriter:
     def __init__(self, fileno: int) -> None:
         self._fileno = fileno
         self._end = 0
-        self._waiting: list[bytes] = []
-        self._bytes = 0  # in them
+        # Index, pieces merged, and the others with their times.
+        self._waiting: list[tuple[int, int, list[Any]]] = []
+        self._bytes = 0  # of bodies
         self.lost = 0
 
     def add(self, index: int, completion: Completion) -> None:
         """Take what arrived of the answer to the request with this index, if anything did."""
         parts = completion.parts
-        if parts is not None and parts.times:
-            # Now: the pieces, which lie anywhere in memory, have just been put together.
-            told = (index, parts.merge(), parts.times, parts.pieces)
-            answer = marshal.dumps(told, _FORM)
-            self._waiting += (_HEAD.pack(len(answer)), answer)
-            self._bytes += _HEAD.size + len(answer)
-            if len(self._waiting) >= 2 * _TOGETHER or self._bytes > _MOST_BYTES:
+        if parts is not None and parts.told:
+            self._waiting.append((index, parts.merge(), parts.told))
+            self._bytes += parts.size
+            if len(self._waiting) >= _TOGETHER or self._bytes > _MOST_BYTES:
                 self.flush()
 
     def flush(self) -> None:
         """Write the buffered answers; to be called now and then, and at the end."""
         if not self._waiting:
             return
-        size = self._bytes
+        answers = marshal.dumps(self._waiting, _FORM)
+        size = _HEAD.size + len(answers)
         try:
-            written = os.writev(self._fileno, self._waiting)
+            written = os.writev(self._fileno, (_HEAD.pack(len(answers)), answers))
         except OSError:
             written = 0
         if written == size:
             self._end += size
         else:  # there is no more space
-            self.lost += len(self._waiting) // 2
+            self.lost += len(self._waiting)
             with suppress(OSError):
                 os.ftruncate(self._fileno, self._end)
             with suppress(OSError):
@@ -119,11 +118,12 @@ class Journal:
                 return  # the generator died while it wrote this
             offset += len(data)
             # Nobody else has ever had the file: it has no name.
-            index, merged, times, pieces = marshal.loads(data)
-            # Of the pieces that one read brought, the last one's end.
-            reads = dict(zip(times, accumulate(map(len, pieces)), strict=True))
-            body = b"".join(pieces)
-            yield StreamedAnswer(self._places[index], body, [*reads], [*reads.values()], merged)
+            for index, merged, told in marshal.loads(data):
+                pieces, times = told[::2], told[1::2]
+                # Of the pieces that one read brought, the last one's end.
+                reads = dict(zip(times, accumulate(map(len, pieces)), strict=True))
+                body = b"".join(pieces)
+                yield StreamedAnswer(self._places[index], body, [*reads], [*reads.values()], merged)
 
     def close(self) -> None:
         """Give the space back."""

@@ -135,8 +135,10 @@ class SessionEngine(Engine):
         when = self._done[index] + self._think[request]
         if when >= self._window:
             return False
-        if self._histories and not self._histories.goes_on(index, row, request, completion.body):
-            return False  # an unreadable answer is a failure, which is found after the load
+        if self._histories:
+            body = completion.content()
+            if not self._histories.goes_on(index, row, request, body):
+                return False  # an unreadable answer is a failure, which is found after the load
         self._arrivals[row] = when
         self._expected += 1
         heappush(self._thinking, (when, row))

@@ -60,7 +60,7 @@ class Reader:
         self.parts: list[Parts | None] = []
 
     def answered(self, completion: Completion) -> None:
-        self.answers.append((completion.status, completion.body, completion.keep))
+        self.answers.append((completion.status, completion.content(), completion.keep))
         self.began.append(completion.began)
         self.parts.append(completion.parts)
 
@@ -79,11 +79,19 @@ def naps() -> Callable[[int], int]:
     return partial(Engine.woken, cast(Engine, SimpleNamespace(_awake=0, _in_doubt=0, _nap=0)))
 
 
+def reads(parts: Parts | None) -> dict[int, int]:
+    """Return the bytes of the body after each read."""
+    assert parts is not None
+    pieces, times = parts.told[::2], parts.told[1::2]
+    assert parts.size == sum(map(len, pieces))
+    return dict(zip(times, accumulate(map(len, pieces)), strict=True))
+
+
 def connected(reader: Reader, dozing: Dozing | None = None) -> Connection:
     """Return a connection, for streamed answers if ``dozing`` is given."""
     connection = Connection(reader, Terms(), lambda _: False)
     if dozing is not None:
-        connection = StreamedConnection(reader, Terms(most_parts=100), naps(), dozing)
+        connection = StreamedConnection(reader, Terms(most_parts=100, max_body=20), naps(), dozing)
     connection.connection_made(cast(asyncio.Transport, Link()))
     connection.send(b"", 0)
     return connection
@@ -122,13 +130,9 @@ def test_each_read_that_brings_some_of_the_body_is_a_part(answer: bytes, cuts: l
             for start, end in pairwise(edges):
                 clock.return_value = end
                 connection.data_received(answer[start:end])
-    brought = [(end, sizes[end]) for start, end in pairwise(edges) if sizes[end] > sizes[start]]
+    brought = {end: sizes[end] for start, end in pairwise(edges) if sizes[end] > sizes[start]}
     assert reader.answers == [(200, b"{}", True)] * 2
-    for parts in reader.parts:
-        assert parts is not None
-        ends = accumulate(map(len, parts.pieces))
-        assert [*dict(zip(parts.times, ends, strict=True)).items()] == brought
-    assert len(reader.parts) == 2
+    assert [reads(parts) for parts in reader.parts] == [brought] * 2
 
 
 def test_what_came_of_an_answer_that_broke_off_is_kept() -> None:
@@ -137,15 +141,46 @@ def test_what_came_of_an_answer_that_broke_off_is_kept() -> None:
     assert isinstance(connection, StreamedConnection)
     connection.data_received(ANSWERS["chunked"])
     connection.send(b"", 0)
-    assert (connection.received().status, connection.received().body) == (0, b"")
+    assert (connection.received().status, connection.received().content()) == (0, b"")
     connection.data_received(ANSWERS["chunked"][: -len(CHUNKS) + 6])
     connection.connection_lost(None)
     received = connection.received()
-    assert (received.status, received.body) == (200, b"{")
-    assert received.parts is not None
-    assert received.parts.pieces == [b"{"]
+    assert (received.status, received.content()) == (200, b"{")
     assert [loss for loss, _ in reader.losses] == [Loss.BROKEN]
     assert not isinstance(connected(reader), PartsChannel)
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "parts", "fault"),
+    [
+        ([ANSWERS["chunked"] * 2], {0: 2}, ""),
+        ([CHUNKED, CHUNKS + ANSWERS["chunked"]], {1: 2}, ""),
+        ([CHUNKED + CHUNKS[:6], CHUNKS[6:] + b"garbage"], {0: 1, 1: 2}, ""),
+        ([CHUNKED + b"15\r\n" + bytes(21)], {}, "--servebench-max-body"),
+        ([CHUNKED, b"14\r\n" + bytes(20), b"\r\n1\r\n1"], {1: 20}, "--servebench-max-body"),
+        ([CHUNKED, b"1\r\n{\r\n", b"1\r\n}\r\ngarbage"], {1: 1, 2: 2}, "not HTTP"),
+    ],
+)
+def test_only_the_answer_has_parts_and_those_before_a_fault_are_kept(
+    data: list[bytes], parts: dict[int, int], fault: str
+) -> None:
+    reader = Reader()
+    connection = connected(reader, Dozing())
+    assert isinstance(connection, StreamedConnection)
+    with patch("pytest_servebench.load.transports.http1._clock") as clock:
+        for clock.return_value, read in enumerate(data):
+            connection.data_received(read)
+    if fault:
+        ((loss, reason),) = reader.losses
+        assert loss is Loss.BROKEN
+        assert fault in reason
+        assert reads(connection.received().parts) == parts
+    else:
+        assert reader.answers == [(200, b"{}", False)]
+        assert [reads(one) for one in reader.parts] == [parts]
 
 
 @pytest.mark.parametrize("length", [1, 2, 99])
@@ -193,11 +228,11 @@ def test_parts_are_late_by_what_the_kernel_says_and_nothing_else_is_asked() -> N
     ms = 1_000_000
     # When a part is read, and for how long it had lain unread: after a nap of more than 5 ms the
     # first is asked for, and if that is late those that have waited, too.
-    reads = [
+    waits = [
         (1_000, None), (1_001, None), (1_050, 0), (1_051, None), (1_090, 20), (1_092, 15),
         (1_093, 0), (1_140, 0), (1_141, None), (1_145, None), (1_250, 6), (1_260, 0),
     ]  # fmt: skip
-    told = iter([0, *(late * ms for _, late in reads if late is not None)])
+    told = iter([0, *(late * ms for _, late in waits if late is not None)])
     reader = Reader()
     connection = connected(reader, Dozing())
     path = "pytest_servebench.load.transports"
@@ -207,7 +242,7 @@ def test_parts_are_late_by_what_the_kernel_says_and_nothing_else_is_asked() -> N
     ):
         clock.return_value = 999 * ms  # the first of all
         connection.data_received(HEAD + b"Content-Length: 13\r\n\r\n0")
-        for now, _ in reads:
+        for now, _ in waits:
             clock.return_value = now * ms
             connection.data_received(b"x")
     (parts,) = reader.parts

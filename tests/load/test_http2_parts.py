@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from unittest.mock import Mock, patch
 
 import pytest
@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_servebench.load.store import Outcome
-from pytest_servebench.load.transports.base import Completion, Loss, Parts, PartsChannel, Terms
+from pytest_servebench.load.transports.base import Completion, Loss, PartsChannel, Terms
 from pytest_servebench.load.transports.http2 import frames as f
 from pytest_servebench.load.transports.http2.frames import ErrorCode
 from pytest_servebench.load.transports.http2.verdicts import judge_http
 from tests.load.http2_wire import Talk, frame, goaway, headers, number
-from tests.load.test_any_pieces import naps
+from tests.load.test_any_pieces import naps, reads
 
 PATH = "pytest_servebench.load.transports"
 TERMS = Terms(most_parts=100, max_body=50)
@@ -41,12 +41,6 @@ def streams(channels: int = 2, terms: Terms = TERMS) -> Talk:
 
 def body(content: bytes, stream: int = 1, flags: int = 0) -> bytes:
     return frame(f.DATA, flags, stream, content)
-
-
-def told(parts: Parts | None) -> dict[int, int]:
-    """Return the bytes of the body after each read."""
-    assert parts is not None
-    return dict(zip(parts.times, accumulate(map(len, parts.pieces)), strict=True))
 
 
 @given(
@@ -77,9 +71,10 @@ def test_each_read_that_brings_some_of_a_body_is_a_part_of_it(
         talk.feed(body(b"", 1, f.END_STREAM), body(b"", 3, f.END_STREAM))
     for caller, stream in zip(talk.callers, places, strict=True):
         assert caller.ok
-        assert caller.end.body == b"".join(one for number, one, _ in written if number == stream)
+        content = b"".join(one for number, one, _ in written if number == stream)
+        assert caller.end.content() == content
         sizes = {end: sum(place < end for place in places[stream]) for end in edges}
-        assert told(caller.end.parts) == {
+        assert reads(caller.end.parts) == {
             end: sizes[end] for start, end in pairwise(edges) if sizes[end] > sizes[start]
         }
 
@@ -125,7 +120,7 @@ def test_what_came_of_an_answer_that_broke_off_is_kept(name: str) -> None:
         else:
             assert reported[0] is expected
     assert found.outcome in (expected, Outcome.UNFINISHED)
-    assert (found.status, found.body, told(found.parts)) == (200, b"abc", {7: 2, 9: 3})
+    assert (found.status, found.content(), reads(found.parts)) == (200, b"abc", {7: 2, 9: 3})
 
 
 def test_the_next_answer_over_a_channel_has_parts_of_its_own() -> None:
@@ -134,16 +129,16 @@ def test_the_next_answer_over_a_channel_has_parts_of_its_own() -> None:
     talk.callers[0].ends.clear()
     talk.send()
     assert isinstance(channel := talk.channels[0], PartsChannel)
-    assert (channel.received().status, told(channel.received().parts)) == (0, {})
+    assert (channel.received().status, reads(channel.received().parts)) == (0, {})
     talk.feed(headers(3, OK), body(b"x", 3), body(b"y", 3, f.END_STREAM))
-    assert [*told(talk.callers[0].end.parts).values()][-1:] == [2]
+    assert [*reads(talk.callers[0].end.parts).values()][-1:] == [2]
 
 
 def test_parts_are_late_by_what_the_kernel_says_and_nothing_else_is_asked() -> None:
     talk = streams()
     # When parts of both are read, and for how long they had lain unread: after a time without reads
     # the first is asked for, and if that is late those that have waited, too.
-    reads = [
+    waits = [
         (1_000, [0]),
         (1_001, []),
         (1_050, [20, 15]),
@@ -151,10 +146,10 @@ def test_parts_are_late_by_what_the_kernel_says_and_nothing_else_is_asked() -> N
         (1_090, [0]),
         (1_091, []),
     ]
-    lay = iter([late * MS for _, asked in reads for late in asked])
+    lay = iter([late * MS for _, asked in waits for late in asked])
     talk.connection._use = dataclasses.replace(talk.connection._use, woken=naps())
     with clock() as now, patch(f"{PATH}.dozing.unread_ns", side_effect=lambda _: next(lay)):
-        for at, _ in reads:
+        for at, _ in waits:
             now.return_value = at * MS
             talk.feed(body(b"x", 1) + body(b"y", 3))
         talk.feed(body(b"", 1, f.END_STREAM), body(b"", 3, f.END_STREAM))

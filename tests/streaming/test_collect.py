@@ -32,8 +32,8 @@ def finished(*bodies: bytes) -> tuple[LoadResult, IO[bytes]]:
     n, file = len(bodies), tempfile.TemporaryFile()  # noqa: SIM115 - the journal closes it
     writer = JournalWriter(file.fileno())
     for index, body in enumerate(bodies):
-        parts = Parts(100, [time.monotonic_ns()], [body])
-        writer.add(index, Completion(Outcome.OK, 1, 2, body=body, parts=parts))
+        parts = Parts(100, [body, time.monotonic_ns()], len(body))
+        writer.add(index, Completion(Outcome.OK, 1, 2, parts=parts))
     writer.flush()
     load = LoadResult(
         records=records(np.arange(n, dtype=np.float64), np.full(n, 0.1), float(n)),

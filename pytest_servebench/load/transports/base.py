@@ -65,25 +65,30 @@ class Parts:
 
     Attributes:
         most: pieces whose times are kept, at least 1.
-        times: of the read of each piece, ns of the monotonic clock; one read may bring several.
-        pieces: of the body.
+        told: pieces of the body, each followed by the time of its read, ns of the monotonic clock;
+            one read may bring several.
+        size: of the body, bytes.
         late: ns for which one of them lay unread at most, according to the kernel.
     """
 
     most: int
-    times: list[int]
-    pieces: list[bytes]
+    told: list[Any]
+    size: int
     late: int = 0
+
+    def body(self) -> bytes:
+        """Return the pieces as one."""
+        return b"".join(self.told[::2])
 
     def merge(self) -> int:
         """Make one of the pieces beyond the most and the last of them; return how many were merged.
 
         It has the last one's time.
         """
-        if (merged := len(self.times) - self.most) <= 0:
+        if (merged := len(self.told) // 2 - self.most) <= 0:
             return 0
-        del self.times[self.most - 1 : -1]
-        self.pieces[self.most - 1 :] = [b"".join(self.pieces[self.most - 1 :])]
+        first = 2 * self.most - 2
+        self.told[first:-1] = [b"".join(self.told[first::2])]
         return merged
 
 
@@ -98,7 +103,7 @@ class Completion:
         ended: when the answer was complete, or the request given up.
         status: the transport's status, such as HTTP's; 0 if there is none.
         head: what came before the body, as :meth:`Transport.head` takes it; ``None``: nothing.
-        body: of the answer.
+        body: of the answer; empty if there are parts of it.
         keep: whether the channel takes another request; otherwise it is closed.
         reason: why it failed.
         unread: ns for which the answer lay unread, according to the kernel.
@@ -115,6 +120,10 @@ class Completion:
     reason: str = ""
     unread: int = 0
     parts: Parts | None = None
+
+    def content(self) -> bytes:
+        """Return the body, with or without parts."""
+        return self.body if self.parts is None else self.parts.body()
 
 
 class Caller(Protocol):

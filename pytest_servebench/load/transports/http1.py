@@ -7,7 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import httptools
 
@@ -108,10 +108,6 @@ class Connection(asyncio.Protocol):
         self._data = b""  # what has come, until the head is whole
         self._body: list[bytes] = []
         self._size = 0
-
-    def _parts(self) -> Parts | None:
-        """Return what came of the body, and when, if that is kept."""
-        return None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -244,10 +240,8 @@ class Connection(asyncio.Protocol):
         # After an early answer, the rest of the request is still being sent.
         keep = self._keep and not self._surplus and not transport.get_write_buffer_size()
         status, head = self._status, self._data
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        completion = Completion(_OK, self._began, now, status, head, body, keep)
-        if self._terms.most_parts:
-            completion.parts = self._parts()
+        completion = Completion(_OK, self._began, now, status, head, b"", keep)
+        self._put_body(completion)
         if not 200 <= status < 300:
             completion.outcome = Outcome.ERROR_STATUS
             aim = _LOCATION.search(head_of(head))
@@ -261,6 +255,10 @@ class Connection(asyncio.Protocol):
         if not keep:
             self.close()
         caller.answered(completion)
+
+    def _put_body(self, answer: Completion) -> None:
+        body = self._body
+        answer.body = body[0] if len(body) == 1 else b"".join(body)
 
     def _ends_with_connection(self) -> bool:
         """Return whether the answer ends with the connection (HTTP/1.0)."""
@@ -300,9 +298,10 @@ class Connection(asyncio.Protocol):
         """Keep a part of the body."""
         if self._complete:
             return
-        self._size += len(body)
-        if self._size > self._terms.max_body:
+        size = self._size + len(body)
+        if size > self._terms.max_body:
             raise ValueError(too_long("body", self._terms.max_body))
+        self._size = size
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -327,7 +326,7 @@ class Connection(asyncio.Protocol):
 class StreamedConnection(Connection):
     """Keeps when each part of an answer's body was read."""
 
-    __slots__ = ("_dozing", "_late", "_times")
+    __slots__ = ("_dozing", "_late", "_told")
 
     def __init__(
         self, caller: Caller, terms: Terms, woken: Callable[[int], int], dozing: Dozing
@@ -337,22 +336,24 @@ class StreamedConnection(Connection):
 
     def _begin_answer(self) -> None:
         super()._begin_answer()
-        self._times: list[int] = []  # at which the pieces in _body were read
+        self._told: list[Any] = []  # instead of _body: see Parts
         self._late = 0
 
-    def _parts(self) -> Parts:
-        return Parts(self._terms.most_parts, self._times, self._body, self._late)
+    def _put_body(self, answer: Completion) -> None:
+        answer.parts = Parts(self._terms.most_parts, self._told, self._size, self._late)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body, and when it came."""
         # Of Connection's own: a call for each part would cost more than the rest of this.
         if self._complete:
             return
-        self._size += len(body)
-        if self._size > self._terms.max_body:
+        size = self._size + len(body)
+        if size > self._terms.max_body:
             raise ValueError(too_long("body", self._terms.max_body))
-        self._body.append(body)
-        self._times.append(self._now)
+        self._size = size
+        told = self._told
+        told.append(body)
+        told.append(self._now)
         if self._woken_after:
             assert self._transport is not None
             link = self._transport.get_extra_info("socket")
@@ -360,9 +361,10 @@ class StreamedConnection(Connection):
 
     def received(self) -> Completion:
         """See :class:`.base.PartsChannel`."""
-        begun = Completion(Outcome.UNFINISHED, self._began, 0, parts=self._parts())
+        begun = Completion(Outcome.UNFINISHED, self._began, 0)
+        self._put_body(begun)
         if self._headers_done:
-            begun.status, begun.head, begun.body = self._status, self._data, b"".join(self._body)
+            begun.status, begun.head = self._status, self._data
         return begun
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pytest_servebench.load.store import Outcome
 from pytest_servebench.load.transports.base import Caller, Completion, Loss, Parts, Terms
@@ -95,6 +95,10 @@ class Channel:
             self.request = ready(request)
             connection.send(self)
 
+    def content(self) -> bytes:
+        """Return the body."""
+        return self.body[0] if len(self.body) == 1 else b"".join(self.body)
+
     def end(self, outcome: Outcome, now: int, reason: str) -> Completion:
         """Return the end of a call without a whole answer."""
         return Completion(outcome, self.began, now, keep=True, reason=reason)
@@ -117,11 +121,11 @@ class StreamedChannel(Channel):
     Attributes:
         most: parts whose times are told.
         dozing: tells whether a part was read late.
-        times: at which the pieces in ``body`` were read, ns of the monotonic clock.
+        told: takes the body instead of ``body``; see :class:`.Parts`.
         late: ns for which one of them lay unread at most, according to the kernel.
     """
 
-    __slots__ = ("dozing", "late", "most", "times")
+    __slots__ = ("dozing", "late", "most", "told")
 
     def __init__(self, caller: Caller, connection: Carrier, most: int, dozing: Dozing) -> None:
         self.most = most
@@ -131,12 +135,16 @@ class StreamedChannel(Channel):
     def begin_answer(self) -> None:
         """Forget the last answer."""
         super().begin_answer()
-        self.times: list[int] = []
+        self.told: list[Any] = []
         self.late = 0
 
     def parts(self) -> Parts:
         """Return what has come of the body, and when."""
-        return Parts(self.most, self.times, self.body, self.late)
+        return Parts(self.most, self.told, self.size, self.late)
+
+    def content(self) -> bytes:
+        """Return nothing: the parts are put together where that is asked for."""
+        return b""
 
     def end(self, outcome: Outcome, now: int, reason: str) -> Completion:
         """Return the end of a call without a whole answer, and what has come."""
@@ -149,7 +157,6 @@ class StreamedChannel(Channel):
         begun = Completion(Outcome.UNFINISHED, self.began, 0, parts=self.parts())
         if self.head is not None:
             begun.status, begun.head = self.head.status, (self.head, None)
-            begun.body = b"".join(self.body)
         return begun
 
 

@@ -313,14 +313,13 @@ class Connection(asyncio.Protocol):
 
     def answered(self, channel: Channel, now: int, woken: int) -> None:
         """Judge a complete answer."""
-        head, body = channel.head, channel.body
+        head, content = channel.head, channel.content()
         assert head is not None
         if channel.unsent:  # an early answer: the rest of the request is not wanted
             self._abandon(channel, ErrorCode.CANCEL)
         else:
             del self._sender.streams[channel.stream]
             channel.stream = IDLE
-        content = body[0] if len(body) == 1 else b"".join(body)
         judge = self._use.judge
         outcome, status, reason = judge(head, channel.trailers, content)
         if 0 <= head.length != channel.size and not _needs_none(channel.request, head):

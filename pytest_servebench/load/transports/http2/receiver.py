@@ -220,18 +220,22 @@ class Receiver:
         channel.credit += length
         if payload:
             self._idle = 0
-            channel.size += len(payload)
-            if channel.size > self._most_body:
+            size = channel.size + len(payload)
+            if size > self._most_body:
                 reason = too_long("body", self._terms.max_body)
                 connection.give_up(channel, ErrorCode.CANCEL, reason, now)
                 return
-            channel.body.append(payload)
+            channel.size = size
             if isinstance(channel, StreamedChannel):
                 # Here: a call for each part would cost more than the rest of this.
-                channel.times.append(now)
+                told = channel.told
+                told.append(payload)
+                told.append(now)
                 if woken:
                     late = channel.dozing.late(woken, connection.link)
                     channel.late = max(channel.late, late)
+            else:
+                channel.body.append(payload)
         else:
             self._note_idle()
         if flags & END_STREAM:

@@ -46,7 +46,7 @@ from pytest_servebench.stats.student import Z, student, student_quantile
 from pytest_servebench.text.quantity import quantity
 from pytest_servebench.text.tables import plain_text
 from simulation import saved
-from simulation.cases import UNSEEN, calm_generator, queue, steady
+from simulation.cases import UNSEEN, calm_generator, queue, records, steady
 from simulation.pairs import Kind, pair_of_runs
 from simulation.queues import LAWS
 from tests.examples import examples
@@ -370,6 +370,27 @@ def test_what_the_requests_show_decides_in_either_direction_and_is_told() -> Non
         assert change.beyond > 1.5 * tail
         text = "\n".join(map(plain_text, comparison_lines(found)))
         assert f"{quantity('share', change.beyond)} of its requests" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("calm", "statements", "reason"),
+    [(0.2, 1, None), (0.3, 1, NOISE), (0.3, 1000, "too few requests")],
+)
+def test_one_long_episode_is_no_proof_however_slow_it_is(
+    calm: float, statements: int, reason: str | None
+) -> None:
+    """Where no change of any size could be shown at the level, requests are what is missing."""
+    arrived = np.cumsum(np.random.default_rng(1).exponential(0.02, 600))
+    took = 0.005 * np.random.default_rng(2).exponential(1.0, 600)
+    slow = np.where(np.arange(600) < calm * 600, took, 200 * took)
+    rows = [records(arrived, one, arrived[-1]) for one in (took, slow)]
+    runs = [saved.run([saved.case(one, rate=50.0, records=one)]) for one in rows]
+    (case,) = compare(runs[0], runs[1], [Gate("p50", 0.2)], among=statements).cases
+    change = case.changes["p50"]
+    assert change.change.value > 80
+    assert (change.verdict, change.reason) == (
+        ("worse", "") if reason is None else ("cannot tell", reason)
+    )
 
 
 # -- repeats --------------------------------------------------------------------------------------

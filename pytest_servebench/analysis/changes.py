@@ -260,7 +260,7 @@ def _change(
         # own intervals may lie far apart nevertheless.
         if _beyond_doubt(metric, of_both) or not _beyond_doubt(metric, wide):
             wide, narrow = of_both, _of_requests(shift, values[0], values[1], 0.05)
-            some_open = narrow.low == 0 or narrow.high == math.inf
+            some_open = wide.low == 0 or wide.high == math.inf
     sampled = [sample.sampled for sample in (*base, *new)]
     if metric.share_of_load:  # it may be compared by its share of the arrivals
         values = [[metric.read(case).value or 0.0 for case in side]

@@ -97,11 +97,8 @@ def connected(reader: Reader, dozing: Dozing | None = None) -> Connection:
     return connection
 
 
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-@given(cuts=st.lists(st.integers(1, 120), max_size=8))
-def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None:
-    reader = Reader()
-    connection = connected(reader)
+def read_twice(connection: Connection, answer: bytes, cuts: list[int]) -> list[int]:
+    """Have an answer read in pieces, for two requests; return where each read begins and ends."""
     edges = [0, *sorted({cut % len(answer) for cut in cuts} - {0}), len(answer)]
     with patch("pytest_servebench.load.transports.http1._clock") as clock:
         for _ in range(2):
@@ -109,6 +106,14 @@ def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None
             for start, end in pairwise(edges):
                 clock.return_value = end
                 connection.data_received(answer[start:end])
+    return edges
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+@given(cuts=st.lists(st.integers(1, 120), max_size=8))
+def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None:
+    reader = Reader()
+    edges = read_twice(connected(reader), answer, cuts)
     assert reader.losses == []
     assert reader.answers == [(200, b"{}", True)] * 2
     # The first byte is that of the final answer, not of an interim one.
@@ -120,16 +125,9 @@ def test_two_answers_over_one_connection(answer: bytes, cuts: list[int]) -> None
 @given(cuts=st.lists(st.integers(1, 120), max_size=8))
 def test_each_read_that_brings_some_of_the_body_is_a_part(answer: bytes, cuts: list[int]) -> None:
     reader = Reader()
-    connection = connected(reader, Dozing())
-    edges = [0, *sorted({cut % len(answer) for cut in cuts} - {0}), len(answer)]
+    edges = read_twice(connected(reader, Dozing()), answer, cuts)
     places = [answer.index(b"{"), answer.index(b"}")]
     sizes = {end: sum(place < end for place in places) for end in edges}
-    with patch("pytest_servebench.load.transports.http1._clock") as clock:
-        for _ in range(2):
-            connection.send(b"", 0)
-            for start, end in pairwise(edges):
-                clock.return_value = end
-                connection.data_received(answer[start:end])
     brought = {end: sizes[end] for start, end in pairwise(edges) if sizes[end] > sizes[start]}
     assert reader.answers == [(200, b"{}", True)] * 2
     assert [reads(parts) for parts in reader.parts] == [brought] * 2

@@ -16,6 +16,7 @@ from pytest_servebench.load.target import Target
 from pytest_servebench.load.tls import Tls
 from pytest_servebench.protocols.base import HttpRequest
 from pytest_servebench.servers.probe import ask
+from tests.certificates import self_signed
 from tests.load.in_process import Made
 from tests.load.test_misbehaving import OK, always, assert_all, serving, spec_for
 from tests.load.test_misbehaving import load as load_of
@@ -24,16 +25,7 @@ from tests.load.test_misbehaving import load as load_of
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for localhost that signs itself, with its key, in one file."""
-    directory = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost"],
-        cwd=directory, check=True, capture_output=True,
-    )  # fmt: skip
-    both = directory / "both.pem"
-    both.write_text((directory / "key.pem").read_text() + (directory / "cert.pem").read_text())
-    return both
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.onnx import MlServer, OnnxServer, Triton
 from pytest_servebench.servers.triton_leftovers import remove_leftovers
+from tests.refusals import refused
 
 from .conftest import INPUTS, OUTPUTS, make_program
 from .onnx_models import two_types
@@ -60,9 +61,7 @@ def test_a_file_that_cannot_be_served(
         assert isinstance(model.inputs, dict)
         model.inputs["ids"] = np.asarray(model.inputs["ids"], np.float32)
         facts = [str(path), "ids of rank 2 (int64)", "ids of rank 1 (float32)", "types"]
-    with pytest.raises(ServerStartError) as caught:
-        Bare().start(model, settings, run_dir)
-    assert [fact for fact in facts if fact not in str(caught.value)] == []
+    refused(lambda: Bare().start(model, settings, run_dir), facts, ServerStartError)
 
 
 @pytest.mark.slow
@@ -85,10 +84,8 @@ def test_packages_that_are_missing(
 ) -> None:
     model = two_types(tmp_path / "made.onnx")
     settings = ServerSettings(cpus=settings.cpus, workers=workers)
-    with pytest.raises(ServerUnavailableError) as caught:
-        kind.start(model, settings, run_dir)
     facts = [*facts, f"{sys.executable} -m pip install"]
-    assert [fact for fact in facts if fact not in str(caught.value)] == []
+    refused(lambda: kind.start(model, settings, run_dir), facts, ServerUnavailableError)
 
 
 def test_an_interpreter_that_is_none(

@@ -2,7 +2,6 @@
 
 import gc
 import socket
-import subprocess
 import threading
 import time
 import warnings
@@ -24,6 +23,7 @@ from pytest_servebench.protocols.http2 import Http2Request
 from pytest_servebench.servers.no_answer import NoAnswerError
 from pytest_servebench.servers.ports import free_ports
 from pytest_servebench.servers.probe import ask
+from tests.certificates import self_signed
 from tests.load import test_misbehaving
 from tests.load.http2_wire import LAST, headers, number, settings
 from tests.load.test_transports import certificate
@@ -34,26 +34,6 @@ from .test_probe import no_thread_is_left
 __all__ = ["certificate"]  # a fixture
 
 ECHO = "/test.Echo/Say"
-
-
-def self_signed(directory: Path, subject: str, *, expired: bool = False) -> Path:
-    """Return a certificate that signs itself, with its key, in one file."""
-    name, _, names = subject.partition("/subjectAltName=")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", name,
-         *(("-addext", f"subjectAltName={names}") if names else ())],
-        cwd=directory, check=True, capture_output=True,
-    )  # fmt: skip
-    if expired:
-        subprocess.run(
-            ["openssl", "x509", "-in", "cert.pem", "-signkey", "key.pem", "-days", "0",
-             "-out", "cert.pem"],
-            cwd=directory, check=True, capture_output=True,
-        )  # fmt: skip
-    both = directory / "both.pem"
-    both.write_text((directory / "key.pem").read_text() + (directory / "cert.pem").read_text())
-    return both
 
 
 def echo(message: bytes, context: Any) -> bytes:

@@ -74,7 +74,8 @@ class Engine:
         self.pauses: list[int] = []
         self.unread: dict[int, int] = {}  # arrival to ns for which its answer lay unread
         self.late_reading: dict[int, int] = {}  # arrival to ns by which a part was read late
-        self._awake = self._in_doubt = self._nap = 0
+        self._awake = _clock()  # the first sleep has not been one since the machine's start
+        self._in_doubt = self._nap = 0
         self.own_failures: Counter[str] = Counter()
         self.resent = 0
         self.opening = 0

@@ -4,11 +4,14 @@ import asyncio
 import dataclasses
 import socket
 import sys
+import tempfile
 import time
 
+import numpy as np
 import pytest
 
-from pytest_servebench.load.records import Outcome
+from pytest_servebench.load.engine import Engine
+from pytest_servebench.load.records import Outcome, new_store
 from pytest_servebench.load.tcp_info import unread_ns
 from pytest_servebench.load.transports.http2 import connection
 from tests.load.http2_wire import Talk, answer
@@ -42,6 +45,23 @@ def test_what_lay_unread_is_known_and_no_timeout(timeout: float) -> None:
         records, unread={i: ns / 1e9 for i, ns in engine.unread.items()}
     ).without_lag(0.01)
     assert (punctual.done[records.ok] >= records.scheduled[records.ok]).all()
+
+
+def test_before_its_first_data_an_engine_has_slept_since_it_was_made() -> None:
+    spec = spec_for(1, rate=1.0, duration=1.0)
+
+    async def naps() -> list[int]:
+        with tempfile.TemporaryFile() as file:
+            store = new_store(file, np.zeros(1, np.int64), np.zeros(1, np.uint32), 1)
+            engine = Engine(spec.job(frozenset()), store)
+            now = time.monotonic_ns()
+            found = [engine.woken(now + 1_000_000 * number) for number in range(3_000)]
+            store.close()
+            return found
+
+    told = asyncio.run(naps())
+    assert max(told) < 2e9
+    assert told[-1] == 0
 
 
 def test_connections_of_which_the_kernel_says_nothing() -> None:

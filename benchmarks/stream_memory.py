@@ -27,7 +27,7 @@ from pytest_servebench.runs.results import CaseResult
 from simulation import saved
 from simulation.streaming import DONE, Script, chat, serve
 
-_RATE: Final = 20.0
+_RATE: Final = 40.0
 _LASTS: Final = 1.0  # seconds of a stream
 _LATE: Final = 0.001  # seconds beyond which an arrival is late
 

@@ -291,6 +291,7 @@ def test_within_answers_the_error_at_a_percentile_bounds_what_larger_shares_show
     assert min(in_queue.low, in_queue.high, *in_queue.far) > 5 * limit
     in_queue, within = found[1.0]  # the variance there is not known at all
     assert within == in_queue
+    assert lengths(blocks, means, n, 900, 9.0, queued=False) == within
 
 
 @pytest.mark.parametrize(("degrees", "lowest"), [(8, 2.7326), (20, 10.8508), (100, 77.9295)])

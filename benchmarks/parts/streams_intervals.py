@@ -19,7 +19,7 @@ NAME = "streams-intervals"
 TITLE = "Intervals of streamed answers"
 LOADS: Final = (0.3, 0.6, 0.8)
 NUMBERS: Final = (500, 2000)
-REPLICATIONS: Final = 200
+REPLICATIONS: Final = 400
 STATISTICS: Final = (*PERCENTILES, "mean")
 LEAST, MOST = 0.90, 0.99
 

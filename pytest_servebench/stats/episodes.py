@@ -26,7 +26,8 @@ requests are in the midst of episodes in which others are slow, and these are as
 between tokens is longer than half of the others because many requests are in the batch, for
 seconds, and among the slowest tenth because a prompt was read meanwhile, once. What larger shares
 show then counts only up to the 95 % limit of the variance at the percentile itself, which is known
-better than in a queue: the slowest gaps are in many more episodes.
+better than in a queue: the slowest gaps are in many more episodes. Nor does a long gap delay other
+requests, as the following allows for: h is 1.
 
 **What was not seen** may be worse. Requests that each take very long seldom delay others, until two
 of them meet, and then for as long as they take. A run without such a meeting looks like a calmer
@@ -280,6 +281,7 @@ def lengths(
     found = {one: _dispersion(blocks, SHARES.index(one), means[one], number) for one in near}
     highest = math.inf
     if not queued:
+        heavy = 1.0
         degrees = float(blocks.degrees[SHARES.index(near[0])])
         highest = found[near[0]][0] * variance_limit(degrees)
 

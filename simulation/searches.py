@@ -149,7 +149,7 @@ def _several(mean: float, servers: int, places: int, bound: float) -> float:
 
 
 def _root(rising: Callable[[float], float], low: float, high: float) -> float:
-    for _ in range(40):
+    for _ in range(26):  # to 1e-8 of the range
         middle = (low + high) / 2
         low, high = (low, middle) if rising(middle) > 0 else (middle, high)
     return low

@@ -122,8 +122,9 @@ def moving_blocks(series: Floats, least: int = 1) -> Blocks:
         third = length // _LUGSAIL
         shorter = _variance(_sums(series, third), len(series) / third)
         variances = np.maximum(variances, 2 * variances - shorter)
-    squares = (sums**2).mean(axis=0)
-    fourth = (sums**4).mean(axis=0)
+    squared = sums**2
+    squares = squared.mean(axis=0)
+    fourth = np.square(squared, out=squared).mean(axis=0)
     kurtosis = np.full(len(squares), 3.0)  # any, if nothing varies
     np.divide(fourth, squares**2, out=kurtosis, where=squares**2 > 0)
     degrees = np.array([degrees_of_freedom(number, float(one)) for one in kurtosis])

@@ -58,11 +58,12 @@ def _partition(counts: Floats, lengths: Places, penalty: float) -> Places:
     """Return the first bins of the best partition."""
     number = len(counts)
     total, ends = (np.concatenate([[0], np.cumsum(one)]) for one in (counts, lengths))
+    inside = np.subtract.outer(total, total)
+    rates = inside / np.maximum(np.subtract.outer(ends, ends), 1)
+    alone = inside * np.log(np.maximum(rates, 1e-300))  # likelihood of one phase, by end and begin
     best, begins = np.zeros(number + 1), np.zeros(number + 1, dtype=np.int64)
     for end in range(1, number + 1):
-        inside = total[end] - total[:end]
-        rates = inside / (ends[end] - ends[:end])
-        likelihood = best[:end] + inside * np.log(np.maximum(rates, 1e-300))
+        likelihood = best[:end] + alone[end, :end]
         begins[end] = likelihood.argmax()
         best[end] = likelihood[begins[end]] - penalty
     found = []

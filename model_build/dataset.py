@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import requests
 
 from model_build.architecture import CLASS_NAMES, IMAGE_SIZE
 from model_build.files import atomic_writer, cache_directory
@@ -149,6 +148,8 @@ def fetch(split: SplitName, url: str = OFFICIAL_URL, timeout: float = 30.0) -> P
 
 
 def _download(url: str, path: Path, timeout: float) -> None:
+    import requests  # noqa: PLC0415 - takes a tenth of a second, and is seldom needed
+
     size = FILES[path.name].size
     try:
         with (

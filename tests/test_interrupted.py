@@ -57,6 +57,7 @@ def test_every_stage(signal_: signal.Signals, times: int, stage: str, tmp_path: 
         "--servebench-warmup=0.1", "--servebench-max-lag=60", "--servebench-plots=false",
         "--servebench-capacity-range=40..80",
         *([] if stage == "search" else ["-k", "not capacity"]),
+        *([] if stage in ("load", "saving", "page") else ["--servebench-page=false"]),
     ]  # fmt: skip
     environment = {
         "TMPDIR": str(temporary), "STAGE": stage, "REACHED": str(reached),

@@ -15,6 +15,7 @@ from pytest_servebench.errors import OptionError, ServerStartError, ServerUnavai
 from pytest_servebench.model import ServedModel
 from pytest_servebench.servers.base import ServerSettings
 from pytest_servebench.servers.command import Command
+from pytest_servebench.servers.engine import OWNER_LABEL
 from pytest_servebench.servers.launch import StartedServer
 from pytest_servebench.servers.logs import PORT_CLASH, first_fatal
 
@@ -170,3 +171,43 @@ def test_one_that_runs_is_attached_by_its_url(
     assert (
         kind.start(model, settings, run_dir).implementation == f"attached It at {server.base_url}"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "facts"),
+    [
+        ({"command": ("{port}",), "network": "mapped"}, ("network", "image")),
+        ({"command": ("{port}",), "port": 80}, ("port", "image")),
+        ({"image": "a"}, ("{port}", "fixed in the image")),
+        ({"image": "a", "port": 80, "network": "host"}, ("port = 80", "network")),
+        ({"image": "a", "port": 65536}, ("port = 65536", "65535")),
+        ({"image": "a", "port": 80, "python": Path("p")}, ("python and image", "own")),
+        ({"image": "a", "port": 80, "url": "http://x"}, ("url and image",)),
+        ({"image": "a", "port": 80, "command": ("{python}",)}, ("{python}", "python3")),
+        ({"image": "a", "port": 80, "run_args": ("-v", "{scratch}:/x")}, ("run_args", "{scratch}")),
+        *(
+            (
+                {"image": "a", "port": 80, "run_args": ("-tv", "/p:/p", *arguments)},
+                ("run_args", repr(arguments[0]), remedy),
+            )
+            for arguments, remedy in [
+                (("--network", "none"), "key network"),
+                (("--net=host",), "key network"),
+                (("--name=mine",), "own"),
+                (("--rm",), "removed"),
+                (("-itd",), "foreground"),
+                (("--restart=always",), "again"),
+                (("-p8080:80",), '"mapped"'),
+                (("-P",), "127.0"),
+                (("--cpuset-cpus=0",), "--servebench-server-cpus"),
+                (("--pod=x",), "network"),
+                ((f"--label={OWNER_LABEL}=me",), "left behind"),
+            ]
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], facts: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the facts are looked for below
+        Command("boxed", "Boxed", protocol="v1", **options)
+    for fact in facts:
+        assert fact in str(caught.value)

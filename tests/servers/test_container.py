@@ -344,46 +344,6 @@ def test_a_configured_image_with_grpc(
         server.stop()
 
 
-@pytest.mark.parametrize(
-    ("options", "facts"),
-    [
-        ({"command": ("{port}",), "network": "mapped"}, ("network", "image")),
-        ({"command": ("{port}",), "port": 80}, ("port", "image")),
-        ({"image": "a"}, ("{port}", "fixed in the image")),
-        ({"image": "a", "port": 80, "network": "host"}, ("port = 80", "network")),
-        ({"image": "a", "port": 65536}, ("port = 65536", "65535")),
-        ({"image": "a", "port": 80, "python": Path("p")}, ("python and image", "own")),
-        ({"image": "a", "port": 80, "url": "http://x"}, ("url and image",)),
-        ({"image": "a", "port": 80, "command": ("{python}",)}, ("{python}", "python3")),
-        ({"image": "a", "port": 80, "run_args": ("-v", "{scratch}:/x")}, ("run_args", "{scratch}")),
-        *(
-            (
-                {"image": "a", "port": 80, "run_args": ("-tv", "/p:/p", *arguments)},
-                ("run_args", repr(arguments[0]), remedy),
-            )
-            for arguments, remedy in [
-                (("--network", "none"), "key network"),
-                (("--net=host",), "key network"),
-                (("--name=mine",), "own"),
-                (("--rm",), "removed"),
-                (("-itd",), "foreground"),
-                (("--restart=always",), "again"),
-                (("-p8080:80",), '"mapped"'),
-                (("-P",), "127.0"),
-                (("--cpuset-cpus=0",), "--servebench-server-cpus"),
-                (("--pod=x",), "network"),
-                ((f"--label={OWNER_LABEL}=me",), "left behind"),
-            ]
-        ),
-    ],
-)
-def test_options_that_do_not_go_together(options: dict[str, Any], facts: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the facts are looked for below
-        Command("boxed", "Boxed", protocol="v1", **options)
-    for fact in facts:
-        assert fact in str(caught.value)
-
-
 def test_no_engine(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServerUnavailableError, match=r"docker: not found(?s:.*)podman: not found"):

@@ -276,7 +276,7 @@ def test_a_heavy_tail_makes_longer_episodes_only_of_requests_that_delay_each_oth
     assert found["alone"][1] < 2
 
 
-def test_within_answers_the_error_at_a_percentile_bounds_what_larger_shares_show() -> None:
+def test_of_times_each_alone_the_error_at_a_percentile_bounds_what_larger_shares_show() -> None:
     n = 20_000
     means = {share: share / 1000 for share in SHARES}
     # Gaps of which half are long in the same seconds, and the slowest tenth each for itself.
@@ -284,14 +284,14 @@ def test_within_answers_the_error_at_a_percentile_bounds_what_larger_shares_show
     found = {}
     for degrees in (30.0, 1.0):
         blocks = Blocks(np.zeros((1, len(SHARES))), 30.0, variances, np.full(len(SHARES), degrees))
-        found[degrees] = [lengths(blocks, means, n, 900, 1.0, queued=one) for one in (True, False)]
-    in_queue, within = found[30.0]
+        found[degrees] = [lengths(blocks, means, n, 900, 1.0, alone=one) for one in (False, True)]
+    in_queue, apart = found[30.0]
     own, limit = (length_of(times * 40, 0.1) for times in (1, variance_limit(30)))
-    assert own < within.low == within.high == max(within.far) == pytest.approx(limit)
+    assert own < apart.low == apart.high == max(apart.far) == pytest.approx(limit)
     assert min(in_queue.low, in_queue.high, *in_queue.far) > 5 * limit
-    in_queue, within = found[1.0]  # the variance there is not known at all
-    assert within == in_queue
-    assert lengths(blocks, means, n, 900, 9.0, queued=False) == within
+    in_queue, apart = found[1.0]  # the variance there is not known at all
+    assert apart == in_queue
+    assert lengths(blocks, means, n, 900, 9.0, alone=True) == apart
 
 
 @pytest.mark.parametrize(("degrees", "lowest"), [(8, 2.7326), (20, 10.8508), (100, 77.9295)])

@@ -29,13 +29,13 @@ class Sample:
     Attributes:
         values: seconds, infinite for failed requests; shape ``(m,)``.
         request: index of the request that each is of, ascending among successes; shape ``(m,)``.
-        within: whether these are times between events of an answer, which contain no wait of the
-            request in a queue.
+        each_alone: whether the longest of these times are long each for itself: those of one token
+            in an answer. Requests that wait in a queue, or for the same stall, are slow together.
     """
 
     values: Floats
     request: Indexes
-    within: bool = False
+    each_alone: bool = False
 
 
 def seconds(records: Records, quantity: str) -> Floats:
@@ -98,13 +98,12 @@ def _sample(records: Records, quantity: str) -> Sample | None:
     defined = ~np.isnan(values)
     if records.ok.any() and not (records.ok & defined).any():
         return None
-    return Sample(values[defined], np.flatnonzero(defined), quantity in _WITHIN)
+    return Sample(values[defined], np.flatnonzero(defined), quantity == "tpot")
 
 
 # -- answers as a whole ---------------------------------------------------------------------------
 
 _BY_TOKENS: Final = [one.name for one in TIMES if one.by_tokens]
-_WITHIN: Final = ("tpot", "stall")  # and itl
 _COLUMNS: Final = {one.name: one.column for one in TIMES if one.column}
 SINCE_ARRIVAL: Final = frozenset({*_COLUMNS, "ttft"})
 
@@ -168,7 +167,7 @@ def _gaps(records: Records) -> Sample | None:
     return Sample(
         np.concatenate([_at_best(records, gaps, request), np.full(usual * len(failed), np.inf)]),
         np.concatenate([request, np.repeat(failed, usual)]),
-        within=True,
+        each_alone=True,
     )
 
 

@@ -21,13 +21,14 @@ percentile and at up to ten times as many requests (the same pauses and bursts, 
 more often), and allows for its error twice: once because it is unknown, once because it errs
 together with the percentile.
 
-**Times within an answer**, between its tokens, are not times in a queue. In a queue, the slowest
-requests are in the midst of episodes in which others are slow, and these are as long. But a gap
-between tokens is longer than half of the others because many requests are in the batch, for
-seconds, and among the slowest tenth because a prompt was read meanwhile, once. What larger shares
-show then counts only up to the 95 % limit of the variance at the percentile itself, which is known
-better than in a queue: the slowest gaps are in many more episodes. Nor does a long gap delay other
-requests, as the following allows for: h is 1.
+**Times of single tokens** are not times in a queue. In a queue, the slowest requests are in the
+midst of episodes in which others are slow, and these are as long. But a gap between tokens is
+longer than half of the others because many requests are in the batch, for seconds, and among the
+slowest tenth because a prompt was read meanwhile, once. What larger shares show then counts only up
+to the 95 % limit of the variance at the percentile itself, which is known better than in a queue:
+the slowest gaps are in many more episodes. Nor does a long gap delay other requests, as the
+following allows for: h is 1. An answer's longest stall is not such a time, as all requests in the
+batch share it, and the longest of a run are in few episodes.
 
 **What was not seen** may be worse. Requests that each take very long seldom delay others, until two
 of them meet, and then for as long as they take. A run without such a meeting looks like a calmer
@@ -258,7 +259,7 @@ def lengths(
     permille: int,
     heavy: float,
     *,
-    queued: bool = True,
+    alone: bool = False,
 ) -> Lengths:
     """Return the lengths of episodes for a percentile.
 
@@ -270,7 +271,7 @@ def lengths(
         number: of requests.
         permille: the percentile, in thousandths.
         heavy: :func:`heaviness` of the times.
-        queued: whether requests are slow because they queue.
+        alone: whether the slowest are slow each for itself, and not for having queued together.
     """
     tail = 1000 - permille
     resolved = [one for one in SHARES if one >= tail and one * number >= 1000 * FEWEST]
@@ -280,17 +281,17 @@ def lengths(
     beyond = [one for one in near if one >= _OWN * tail] or near
     found = {one: _dispersion(blocks, SHARES.index(one), means[one], number) for one in near}
     highest = math.inf
-    if not queued:
+    if alone:
         heavy = 1.0
         degrees = float(blocks.degrees[SHARES.index(near[0])])
         highest = found[near[0]][0] * variance_limit(degrees)
 
-    def longest(shares: list[int], alone: float, together: float, heavy: float) -> float:
+    def longest(shares: list[int], once: float, together: float, heavy: float) -> float:
         """Return the longest, allowing for its own error, and for that with the percentile."""
 
         def allowed(share: int) -> float:
             own, error = found[share]
-            longer: float = error**alone * max(own * error**together, 1 + (own - 1) * heavy)
+            longer: float = error**once * max(own * error**together, 1 + (own - 1) * heavy)
             return longer if share == near[0] else min(longer, highest)
 
         dispersion = max(map(allowed, shares))

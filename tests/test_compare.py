@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import math
 import re
 from collections import Counter
@@ -26,10 +27,13 @@ from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.report.comparison import (
     beyond_text,
     comparison_lines,
+    gate_text,
     percent_change,
     point_change,
 )
+from pytest_servebench.report.comparison_formats import as_json
 from pytest_servebench.report.comparison_notes import notes as comparison_notes
+from pytest_servebench.report.comparison_text import Block, Compared
 from pytest_servebench.runs.results import (
     CaseResult,
     Resources,
@@ -391,6 +395,23 @@ def test_one_long_episode_is_no_proof_however_slow_it_is(
     assert (change.verdict, change.reason) == (
         ("worse", "") if reason is None else ("cannot tell", reason)
     )
+
+
+def test_a_percentile_that_became_infinite_is_worse_and_the_other_way_round_better() -> None:
+    """Whether or not p99 had an upper limit before."""
+    rows = queue("M/M/1", 0.5, 1000, 1)
+    lost = np.arange(len(rows)) % 20 == 0
+    failing = records(rows.scheduled / 1e9, rows.latency(), rows.window / 1e9, lost)
+    runs = [saved.run([saved.case(one, records=one)]) for one in (rows, failing)]
+    gate = Gate("p99", 0.1)
+    for (base, new), verdict in ((runs, "worse"), (runs[::-1], "better")):
+        found = compare(base, new, [gate])
+        change = found.cases[0].changes["p99"]
+        assert (change.verdict, found.worse) == (verdict, verdict == "worse")
+        assert "cannot tell" not in gate_text(found.gates[0], {})
+        told = json.loads(as_json(Compared([Block(found, (), ())], every=True)))
+        p99 = told["comparisons"][0]["cases"][0]["metrics"]["p99"]
+        assert (p99["percentile_base"] is None) == (verdict == "better")
 
 
 # -- repeats --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,15 +101,28 @@ def test_independent_requests_give_the_textbooks_interval(place: int, permille: 
     assert sum(one.low < 1.2 < one.high for one in ranges) >= 5
 
 
-def test_failures_are_slower_than_anything_and_leave_no_ratio() -> None:
-    base, new = drawn(1), drawn(2)
-    for lost, known in ((5, True), (50, False)):  # of 12 requests beyond p99
-        failed = np.where(np.arange(len(new)) < lost, math.inf, new)
-        found = every(base, failed)
-        assert (found[3] is not None) == known
-        assert found[0] is not None
-        assert found[4] is None  # any makes the mean infinite
-    assert every(np.empty(0), new) == [None] * 5
+@pytest.mark.parametrize(
+    ("lost", "infinite", "worse"),
+    [
+        (np.arange(1200) < 5, False, False),  # of 12 requests beyond p99
+        (np.arange(1200) < 50, True, False),  # at once, which is no more than one event
+        (np.arange(1200) % 24 == 0, True, True),
+    ],
+)
+def test_failures_are_slower_than_anything(
+    lost: npt.NDArray[np.bool_], infinite: bool, worse: bool
+) -> None:
+    base = drawn(1)
+    failed = np.where(lost, math.inf, drawn(2))
+    (*most, p99, mean), back = every(base, failed), every(failed, base)[3]
+    assert None not in most
+    assert mean is None  # any makes it infinite
+    assert p99 is not None
+    assert back is not None
+    assert math.isinf(p99.value) == (back.value == 0) == infinite
+    assert (p99.at(0.01).low > 1) == (back.at(0.01).high < 1) == worse
+    assert every(failed, failed)[3] is None or not infinite
+    assert every(np.empty(0), failed) == [None] * 5
 
 
 def test_a_tail_of_few_requests_has_no_limits() -> None:

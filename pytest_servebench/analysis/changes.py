@@ -317,7 +317,8 @@ def _of_requests(shift: Shift, base: Sequence[float], new: Sequence[float], tail
     """
     found = shift.at(tail)
     value = ratios.geometric_mean(new) / ratios.geometric_mean(base)
-    scaled = Range(value, value * found.low / found.value, value * found.high / found.value)
+    scale = value / found.value if 0 < found.value < math.inf and 0 < value < math.inf else 1.0
+    scaled = Range(value, scale * found.low, scale * found.high)
     logs = [[ratios.log(one) for one in side] for side in (base, new)]
     between = ratios.between_runs(scaled.through(ratios.log), logs[0], logs[1], tail)
     return between.through(ratios.exp)

@@ -158,7 +158,9 @@ def gate_text(result: GateResult, names: Mapping[int, str]) -> str:
         text = "; ".join(filter(None, (text, beyond_text(worst))))
         return f"FAILED in {len(result.failed)} of {counted(number, 'case')}: {text}{unknown}"
     changes = [case.changes[metric] for case in result.judged]
-    seen = [one.detectable for one in changes if not one.told]  # ends do not depend on noise
+    # Neither ends nor a percentile that is finite again depend on noise.
+    decided = [one.told or (one.verdict == "better" and not one.change.value) for one in changes]
+    seen = [one.detectable for one, known in zip(changes, decided, strict=True) if not known]
     blind = sum(not math.isfinite(one) or one >= 1e3 for one in seen)
     finite = [one for one in seen if math.isfinite(one) and one < 1e3]
     text = "passed"

@@ -92,7 +92,7 @@ def _block(
                         "verdict": change.verdict,
                         "reason": change.reason,
                         "machine": _number(change.machine.made),
-                        "percentile_base": change.percentile,
+                        "percentile_base": change.percentile and _number(change.percentile),
                         "beyond_base": change.beyond,
                         "failed": any(
                             gate.metric == metric and fails(gate, change)

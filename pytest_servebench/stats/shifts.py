@@ -73,7 +73,7 @@ class Shift:
     """How one statistic changed.
 
     Attributes:
-        value: NEW / BASE.
+        value: NEW / BASE, infinite or 0 where one of them is infinite.
         noise: standard error of D at ``value``; of a mean, on logarithms.
         degrees: of freedom of its variance.
         null: square root of E, on the same scale.
@@ -133,11 +133,20 @@ def _least(
     j = math.floor((most + number * of_base) / (of_base + of_new) + 1e-9) + 1
     if j > min(number, len(new)):
         return 0.0
-    return float(new[j - 1] / base[number - j]) if number - j < len(base) else math.inf
+    if number - j >= len(base):
+        return math.inf
+    return 0.0 if math.isinf(base[number - j]) else float(new[j - 1] / base[number - j])
 
 
 def percentile_shifts(base: Side, new: Side, permilles: Sequence[int]) -> list[Shift | None]:
-    """Return the shift of each percentile; ``None`` where it is zero or infinite on a side."""
+    """Return the shift of each percentile.
+
+    It is infinite or 0 if the percentile is infinite on one side. Then no ratio gives both runs
+    their parts, and the first variance is taken at r = 1, too.
+
+    Returns:
+        ``None`` for a percentile that is zero on a side, or infinite on both.
+    """
     ordered = [np.sort(side.values)[::-1] for side in (base, new)]
     counts = [len(one) for one in ordered]
     found: list[Shift | None] = [None] * len(permilles)
@@ -147,14 +156,16 @@ def percentile_shifts(base: Side, new: Side, permilles: Sequence[int]) -> list[S
     for place, permille in enumerate(permilles):
         ranks = [n - nearest_rank(permille, n) for n in counts]
         old, now = (float(one[rank]) for one, rank in zip(ordered, ranks, strict=True))
-        if 0 < old < math.inf and 0 < now < math.inf:
+        if old > 0 and now > 0 and math.isfinite(min(old, now)):
             made.append((place, old, now, sum(ranks) + 1))
 
     def columns() -> Iterator[tuple[Floats, Floats]]:
         for _, old, now, number in made:
+            at_one = _among(base.values, new.values, number)
             # Divided, rather than multiplied by the ratio, both percentiles are exactly equal.
-            yield _among(base.values / old, new.values / now, number)
-            yield _among(base.values, new.values, number)
+            equal = math.isfinite(max(old, now))
+            yield _among(base.values / old, new.values / now, number) if equal else at_one
+            yield at_one
 
     if not made:
         return found

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -285,6 +286,36 @@ def test_a_short_search_gives_no_estimate_from_one_side_of_the_capacity(
     assert found.limiting is None
 
 
+def unseen(plan: Plan) -> ProbeOutcome:
+    """Return what a queue gives whose first limit counts no request, and its second all."""
+    (seen,) = queue(plan).limits
+    none = replace(seen, arrivals=0, beyond=0, dispersion=None, uncounted=seen.arrivals)
+    return replace(queue(plan), limits=(none, seen))
+
+
+@pytest.mark.parametrize(
+    ("answer", "after", "value", "low", "high"),
+    [
+        (queue, 3, False, False, False),  # no probe broke the limit: the prior alone
+        (queue, 12, True, True, True),
+        (unseen, 5, False, False, True),
+    ],
+)
+def test_a_dead_server_has_the_capacity_that_its_probes_showed(
+    answer: Answer, after: int, value: bool, low: bool, high: bool
+) -> None:
+    made = count()
+
+    def dying(plan: Plan) -> ProbeOutcome:
+        return answer(plan) if next(made) < after else ProbeOutcome(1, state="died")
+
+    limits = len(answer(Plan(1, 10, 1, 0, "ladder")).limits)
+    found, _ = drive(dying, SearchSettings(lowest=5, highest=1000), limits)
+    assert found.state == "server_died"
+    known = [one is not None for one in (found.value, found.low, found.high)]
+    assert known == [value, low, high]
+
+
 @pytest.mark.parametrize(
     ("lowest", "highest", "state", "broken"),
     [(5, 1000, "open", True), (5, 60, "open", False), (170, 1000, "below_range", True)],
@@ -292,12 +323,7 @@ def test_a_short_search_gives_no_estimate_from_one_side_of_the_capacity(
 def test_a_limit_that_counted_no_request_is_neither_kept_nor_broken(
     lowest: float, highest: float, state: str, broken: bool
 ) -> None:
-    def answer(plan: Plan) -> ProbeOutcome:
-        (seen,) = queue(plan).limits
-        none = replace(seen, arrivals=0, beyond=0, dispersion=None, uncounted=seen.arrivals)
-        return replace(queue(plan), limits=(none, seen))
-
-    found, _ = drive(answer, SearchSettings(lowest=lowest, highest=highest), limits=2)
+    found, _ = drive(unseen, SearchSettings(lowest=lowest, highest=highest), limits=2)
     assert (found.state, found.value, found.low) == (state, None, None)
     assert (found.high is not None, found.limiting) == (broken, 1 if broken else None)
     assert found.seconds < SearchSettings().budget / 2  # a longer search does not help

@@ -26,16 +26,9 @@ from pytest_servebench.measure.capacity_plan import (
 )
 from pytest_servebench.measure.recovery import Recovery
 from pytest_servebench.runs.capacity import CapacityState, ProbeStage
-from pytest_servebench.stats.capacity import (
-    Bracket,
-    Curve,
-    fit,
-    least,
-    limiting_curve,
-    rivals,
-)
+from pytest_servebench.stats.capacity import Bracket, Curve, fit, least, limiting_curve, rivals
 from pytest_servebench.stats.machine_paces import MEDIAN_PACE, Pace, Work, paces
-from pytest_servebench.stats.probed import OVERLOADED, Probed, saturation
+from pytest_servebench.stats.probed import OVERLOADED, Probed, evidence, saturation
 from pytest_servebench.stats.relaxation import relaxation_of
 
 _LADDER_SECONDS: Final = 2.0  # that count, in a step of the ladder
@@ -168,12 +161,13 @@ class CapacitySearch:
         curves = self._curves()
         bracket = least(curves)
         state, low, high = self._state(curves, bracket)
-        if self._unseen and state not in ("server_died", "below_range"):
+        if self._unseen and state != "below_range":
             # Whether a rate keeps that limit is unknown; that it breaks another one is not.
-            if state not in ("found", "open"):
+            if state not in ("found", "open", "server_died"):
                 curves, high = [], None
-            state, low, bracket = "open", None, Bracket(None, None, high, closed=False)
-        elif state == "open" and not self._straddled(self._measured):
+            state = "server_died" if self._died else "open"
+            low, bracket = None, Bracket(None, None, high, closed=False)
+        elif state in ("open", "server_died") and not self._straddled(self._measured):
             bracket = Bracket(None, low, high, closed=False)  # the prior alone is no estimate
             curves = []
         broken = bool(curves) and state in ("found", "open", "below_range")
@@ -257,22 +251,14 @@ class CapacitySearch:
         return "found", bracket.low, bracket.high
 
     def _lowest_breaks(self) -> bool:
-        """Return whether the lowest rate surely breaks a limit, whatever the queue.
-
-        If it kept it, the share beyond would be q at most on average, and the product of share / q
-        over independent probes 1: it comes to 40 once in 40 times (Ville's inequality). A few slow
-        requests can prove that even if the curve, which expects them in clusters, does not.
-        """
+        """Return whether the lowest rate surely breaks a limit, whatever the queue."""
         lowest = [
             limits for _, plan, limits in self._counted() if plan.rate == self.settings.lowest
         ]
         if len(lowest) < _COLD:
             return False
-        products = [
-            math.prod(limits[index].share / q for limits in lowest)
-            for index, q in enumerate(self.allowed)
-        ]
-        return max(products) >= len(self.allowed) / (1 - _SURE)
+        against = map(evidence, zip(*lowest, strict=True), self.allowed)
+        return max(against) >= len(self.allowed) / (1 - _SURE)
 
     def _straddled(self, seen: Sequence[_Seen]) -> bool:
         """Return whether some rates kept all limits and others broke one."""

@@ -1,7 +1,7 @@
 """Counts for one limit in one probe of a search for a capacity."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,3 +107,14 @@ def is_saturated(one: Probed) -> bool:
         and one.share >= OVERLOADED
         and one.offered - one.throughput * one.seconds > 3 * math.sqrt(one.offered)
     )
+
+
+def evidence(probes: Iterable[Probed], allowed: float) -> float:
+    """Return how strongly probes of one rate speak against its keeping the limit: above 1.
+
+    If it kept it, the share beyond would be ``allowed`` at most on average, and the product of
+    share / ``allowed`` over independent probes 1: it comes to 40 once in 40 times (Ville's
+    inequality). A few slow requests can prove that even if the curve, which expects them in
+    clusters, does not.
+    """
+    return math.prod(one.share / allowed for one in probes)

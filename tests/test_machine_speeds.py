@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from pytest_servebench.analysis.capacities import CapacityCase, comparable
 from pytest_servebench.analysis.changes import Change, changes_of
 from pytest_servebench.analysis.compare import TAIL, compare, fails
-from pytest_servebench.analysis.machine_effects import Machine
+from pytest_servebench.analysis.machine_effects import Machine, effect_on
 from pytest_servebench.analysis.machine_speed import machine_of_searches
 from pytest_servebench.analysis.pairs import Pair, key_of
 from pytest_servebench.load.records import Outcome, Records
+from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate, parse_gates
 from pytest_servebench.objectives.goodput import with_goodput
 from pytest_servebench.objectives.slo import judge
@@ -343,7 +344,14 @@ def test_what_a_slower_machine_drops_is_not_the_servers(
     if not worse:
         assert all(result.hidden_by_machine for result in compared.gates) == (machine > 1)
         assert "pp" in found.changes["drop_rate"].reason
-    assert found.changes["error_rate"].machine.steady
+        assert (found.changes["drop_rate"].by_machine > 0) == (machine > 1)
+    assert found.changes["error_rate"].by_machine == 0
+
+
+def test_of_a_class_without_requests_the_machine_changes_no_share() -> None:
+    rows = records(np.array([]), np.array([]), 1.0)
+    pair = Pair(key_of(saved.case()), (saved.case(),), (saved.case(),))
+    assert effect_on(METRICS["success_rate"], Machine(1.2, 1.2), pair, [rows]).steady
 
 
 @pytest.mark.parametrize("machine", [1.2, 1 / 1.2])

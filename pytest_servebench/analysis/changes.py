@@ -97,6 +97,12 @@ class Change:
     told: str = ""
 
     @property
+    def by_machine(self) -> float:
+        """Return the change that the machine's speed may have made, like ``change``."""
+        neutral = _neutral(METRICS[self.metric])
+        return neutral if self.machine.steady else self.machine.made
+
+    @property
     def worse_by(self) -> float:
         """Return the change for the worse, a fraction of the base or a difference of shares."""
         return _worse_by(self.metric, self.change.value)

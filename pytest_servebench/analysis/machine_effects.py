@@ -11,7 +11,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Final
 
 import numpy as np
@@ -97,12 +96,16 @@ def effect_on(metric: Metric, machine: Machine, pair: Pair, faster: Repeats) -> 
         if metric.given_limits:
             kept *= _still_good(of_each_request(slo_clauses(pair.base[0])), machine, faster)
         return machine.with_effect(slow=kept, fast=1.0)
-    return _on_share(metric, machine, faster) if metric.outcomes and faster else STEADY
+    return _on_share(metric, machine, faster)
 
 
 def _on_share(metric: Metric, machine: Machine, faster: Repeats) -> Machine:
+    # Of a class, a repeat may have no request.
+    outcomes = np.concatenate([[], *(rows.outcome for rows in faster)])
+    if not metric.outcomes or not len(outcomes):
+        return STEADY
     counted = [Outcome[name.upper()] for name in metric.outcomes]
-    fast = slow = fmean(float(np.isin(rows.outcome, counted).mean()) for rows in faster)
+    fast = slow = float(np.isin(outcomes, counted).mean())
     if Outcome.OK in counted:
         slow = fast * machine.answered
     elif Outcome.DROPPED in counted:

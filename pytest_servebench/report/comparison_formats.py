@@ -91,7 +91,7 @@ def _block(
                         **(_ends(change.change) if change.sampled else _ends(None)),
                         "verdict": change.verdict,
                         "reason": change.reason,
-                        "machine": _number(change.machine.made),
+                        "machine": _number(change.by_machine),
                         "percentile_base": change.percentile and _number(change.percentile),
                         "beyond_base": change.beyond,
                         "failed": any(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_servebench.load.quantities import Cause
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.stats.bootstrap import (
     Blocks,
@@ -19,6 +20,7 @@ from pytest_servebench.stats.bootstrap import (
 )
 from pytest_servebench.stats.episodes import (
     SHARES,
+    Lengths,
     at_most,
     heaviness,
     length_of,
@@ -276,22 +278,25 @@ def test_a_heavy_tail_makes_longer_episodes_only_of_requests_that_delay_each_oth
     assert found["alone"][1] < 2
 
 
-def test_of_times_each_alone_the_error_at_a_percentile_bounds_what_larger_shares_show() -> None:
+def test_the_cause_of_slow_times_decides_what_larger_shares_show() -> None:
     n = 20_000
     means = {share: share / 1000 for share in SHARES}
-    # Gaps of which half are long in the same seconds, and the slowest tenth each for itself.
+    # Half are slow in the same seconds, and the slowest tenth each for itself.
     variances = np.array([(40 if p <= 0.1 else 400) * n * p * (1 - p) for p in means.values()])
-    found = {}
-    for degrees in (30.0, 1.0):
+
+    def found(permille: int, cause: Cause, degrees: float = 30.0, heavy: float = 1.0) -> Lengths:
         blocks = Blocks(np.zeros((1, len(SHARES))), 30.0, variances, np.full(len(SHARES), degrees))
-        found[degrees] = [lengths(blocks, means, n, 900, 1.0, alone=one) for one in (False, True)]
-    in_queue, apart = found[30.0]
+        return lengths(blocks, means, n, permille, heavy, cause=cause)
+
+    queue, token = found(900, "queue"), found(900, "token")
     own, limit = (length_of(times * 40, 0.1) for times in (1, variance_limit(30)))
-    assert own < apart.low == apart.high == max(apart.far) == pytest.approx(limit)
-    assert min(in_queue.low, in_queue.high, *in_queue.far) > 5 * limit
-    in_queue, apart = found[1.0]  # the variance there is not known at all
-    assert apart == in_queue
-    assert lengths(blocks, means, n, 900, 9.0, alone=True) == apart
+    assert own < token.low == token.high == max(token.far) == pytest.approx(limit)
+    assert min(queue.low, queue.high, *queue.far) > 5 * limit
+    # Of p90 itself, nothing is known.
+    assert found(900, "token", 1.0, heavy=9.0) == found(900, "queue", 1.0)
+    queue, stall = found(950, "queue"), found(950, "stall")
+    assert queue.low < 50 < stall.low == pytest.approx(length_of(400, 0.05))
+    assert (queue.high, queue.far) == (stall.high, stall.far)
 
 
 @pytest.mark.parametrize(("degrees", "lowest"), [(8, 2.7326), (20, 10.8508), (100, 77.9295)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from pytest_servebench.metrics import TIMES
 
 Floats = npt.NDArray[np.float64]
 Indexes = npt.NDArray[np.int64]
+Cause = Literal["queue", "token", "stall"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ class Sample:
     Attributes:
         values: seconds, infinite for failed requests; shape ``(m,)``.
         request: index of the request that each is of, ascending among successes; shape ``(m,)``.
-        each_alone: whether the longest of these times are long each for itself: those of one token
-            in an answer. Requests that wait in a queue, or for the same stall, are slow together.
+        cause: what makes the longest of them long: waiting in a queue, single tokens, each for
+            itself, or stalls, each of which all answers share that are under way.
     """
 
     values: Floats
     request: Indexes
-    each_alone: bool = False
+    cause: Cause = "queue"
 
 
 def seconds(records: Records, quantity: str) -> Floats:
@@ -98,12 +99,13 @@ def _sample(records: Records, quantity: str) -> Sample | None:
     defined = ~np.isnan(values)
     if records.ok.any() and not (records.ok & defined).any():
         return None
-    return Sample(values[defined], np.flatnonzero(defined), quantity == "tpot")
+    return Sample(values[defined], np.flatnonzero(defined), _CAUSES.get(quantity, "queue"))
 
 
 # -- answers as a whole ---------------------------------------------------------------------------
 
 _BY_TOKENS: Final = [one.name for one in TIMES if one.by_tokens]
+_CAUSES: Final[Mapping[str, Cause]] = {"tpot": "token", "stall": "stall"}  # itl: "token"
 _COLUMNS: Final = {one.name: one.column for one in TIMES if one.column}
 SINCE_ARRIVAL: Final = frozenset({*_COLUMNS, "ttft"})
 
@@ -167,7 +169,7 @@ def _gaps(records: Records) -> Sample | None:
     return Sample(
         np.concatenate([_at_best(records, gaps, request), np.full(usual * len(failed), np.inf)]),
         np.concatenate([request, np.repeat(failed, usual)]),
-        each_alone=True,
+        cause="token",
     )
 
 

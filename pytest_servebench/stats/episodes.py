@@ -27,8 +27,11 @@ longer than half of the others because many requests are in the batch, for secon
 slowest tenth because a prompt was read meanwhile, once. What larger shares show then counts only up
 to the 95 % limit of the variance at the percentile itself, which is known better than in a queue:
 the slowest gaps are in many more episodes. Nor does a long gap delay other requests, as the
-following allows for: h is 1. An answer's longest stall is not such a time, as all requests in the
-batch share it, and the longest of a run are in few episodes.
+following allows for: h is 1.
+
+**Stalls** are shared by all requests in the batch. One long stall may be that of more requests than
+belong beyond a percentile, and these show no variance at all: their lower limit, too, takes the
+length at up to ten times as many.
 
 **What was not seen** may be worse. Requests that each take very long seldom delay others, until two
 of them meet, and then for as long as they take. A run without such a meeting looks like a calmer
@@ -56,6 +59,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from pytest_servebench.load.quantities import Cause
 from pytest_servebench.stats.bootstrap import TAIL, Blocks, Floats, degrees_of_freedom
 from pytest_servebench.stats.intervals import LEAST_EFFECTIVE
 from pytest_servebench.stats.student import Z, student, variance_limit
@@ -259,7 +263,7 @@ def lengths(
     permille: int,
     heavy: float,
     *,
-    alone: bool = False,
+    cause: Cause = "queue",
 ) -> Lengths:
     """Return the lengths of episodes for a percentile.
 
@@ -271,7 +275,7 @@ def lengths(
         number: of requests.
         permille: the percentile, in thousandths.
         heavy: :func:`heaviness` of the times.
-        alone: whether the slowest are slow each for itself, and not for having queued together.
+        cause: of slow times.
     """
     tail = 1000 - permille
     resolved = [one for one in SHARES if one >= tail and one * number >= 1000 * FEWEST]
@@ -281,7 +285,7 @@ def lengths(
     beyond = [one for one in near if one >= _OWN * tail] or near
     found = {one: _dispersion(blocks, SHARES.index(one), means[one], number) for one in near}
     highest = math.inf
-    if alone:
+    if cause == "token":
         heavy = 1.0
         degrees = float(blocks.degrees[SHARES.index(near[0])])
         highest = found[near[0]][0] * variance_limit(degrees)
@@ -298,8 +302,11 @@ def lengths(
         most = max(1.0, number / LEAST_EFFECTIVE)
         return min(most, length_of(dispersion, tail / 1000))
 
+    low = longest(own, 1, 0, 1.0)
+    if cause == "stall":
+        low = max(low, longest(near, 0, 0, 1.0))
     return Lengths(
-        low=longest(own, 1, 0, 1.0),
+        low=low,
         high=longest(near, 1, 1, heavy),
         far=(longest(beyond, 0, 1, heavy), longest(beyond, 0, 0.5, 1.0)),
     )

@@ -320,7 +320,7 @@ def _precision(
     blocks = by_phases(blocks, series, records)
     heavy = episodes.heaviness(ordered)
     lengths = {
-        name: episodes.lengths(blocks, beyond, number, permille, heavy, alone=sample.each_alone)
+        name: episodes.lengths(blocks, beyond, number, permille, heavy, cause=sample.cause)
         for name, permille in PERMILLES.items()
     }
     effective = {

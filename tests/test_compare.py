@@ -417,6 +417,29 @@ def test_a_percentile_that_became_infinite_is_worse_and_the_other_way_round_bett
 # -- repeats --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("sides", "changed"), [((0, 1), math.inf), ((1, 0), 0.0), ((1, 1), math.nan)]
+)
+def test_a_percentile_that_is_infinite_in_one_repeat_only_is_undecided(
+    sides: tuple[int, int], changed: float
+) -> None:
+    def run(failing: int) -> Run:
+        cases = []
+        for repeat in range(1, 6):
+            dice = np.random.default_rng(10 * failing + repeat)
+            arrived = np.cumsum(dice.exponential(0.02, 2000))
+            lost = (np.arange(2000) % 90 == 0) & (repeat <= failing)
+            rows = records(arrived, dice.uniform(0.010, 0.011, 2000), arrived[-1], lost)
+            cases.append(saved.case(rows, rate=50.0, repeat=repeat, records=rows))
+        return saved.run(cases)
+
+    found = compare(run(sides[0]), run(sides[1]), [Gate("p99", 0.1)])
+    change = found.cases[0].changes["p99"]
+    assert change.change.value == pytest.approx(changed, nan_ok=True)
+    assert (change.verdict, change.reason) == ("cannot tell", "requests failed")
+    assert not found.worse
+
+
 def repeated(values: Sequence[float], spread: float = 1.02) -> Run:
     made = []
     for number, value in enumerate(values, start=1):

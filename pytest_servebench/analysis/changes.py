@@ -266,7 +266,8 @@ def _change(
         # own intervals may lie far apart nevertheless.
         if _beyond_doubt(metric, of_both) or not _beyond_doubt(metric, wide):
             wide, narrow = of_both, _of_requests(shift, values[0], values[1], 0.05)
-            some_open = wide.low == 0 or wide.high == math.inf
+            finite = all(map(math.isfinite, (*values[0], *values[1])))
+            some_open = finite and (wide.low == 0 or wide.high == math.inf)
     sampled = [sample.sampled for sample in (*base, *new)]
     if metric.share_of_load:  # it may be compared by its share of the arrivals
         values = [[metric.read(case).value or 0.0 for case in side]
@@ -323,8 +324,12 @@ def _of_requests(shift: Shift, base: Sequence[float], new: Sequence[float], tail
     """
     found = shift.at(tail)
     value = ratios.geometric_mean(new) / ratios.geometric_mean(base)
+    if math.isnan(value):  # infinite in some repeats of both sides
+        return Range(value, 0.0, math.inf)
     scale = value / found.value if 0 < found.value < math.inf and 0 < value < math.inf else 1.0
-    scaled = Range(value, scale * found.low, scale * found.high)
+    # It may be infinite in some repeats, and not of all requests together.
+    low, high = min(value, scale * found.low), max(value, scale * found.high)
+    scaled = Range(value, low, high)
     logs = [[ratios.log(one) for one in side] for side in (base, new)]
     between = ratios.between_runs(scaled.through(ratios.log), logs[0], logs[1], tail)
     return between.through(ratios.exp)

@@ -78,13 +78,13 @@ class Sample:
 
 
 def log(value: float) -> float:
-    """Return the natural logarithm; that of 0 is minus infinity."""
-    return math.log(value) if value > 0 else -math.inf
+    """Return the natural logarithm; that of 0 is minus infinity, and that of NaN NaN."""
+    return -math.inf if value <= 0 else math.log(value)
 
 
 def exp(value: float) -> float:
-    """Return e to the power of a value, infinite where it is too large."""
-    return math.exp(value) if value < 700 else math.inf
+    """Return e to the power of a value, infinite where it is too large; of NaN NaN."""
+    return math.inf if value >= 700 else math.exp(value)
 
 
 def ratio(

@@ -451,6 +451,7 @@ def test_a_throughput_cannot_change_by_more_than_all() -> None:
         ("success_rate>=100%", "Any duration will do"),
         ("throughput>=10/s", "No duration decides throughput>=10/s"),
         ("throughput>=10/s, p50<1s", "no duration decides throughput>=10/s"),
+        ("ttft.p99<1s, tpot.p50<1s", "To detect 10 % more ttft.p99,"),
     ],
 )
 def test_advice(slo: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:

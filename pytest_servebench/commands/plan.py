@@ -366,11 +366,13 @@ def _advice(plan: CasePlan, clauses: Sequence[Clause], asked: Mapping[str, Any])
             "bound."
         )
     seconds = math.ceil(plan.seconds)
-    # The latency of the SLO, the highest of several, or the median.
+    # The latency of the SLO, the one that takes longest of several, or the median.
     named = {(clause.metric, clause.request_class) for clause in clauses}
     latencies = [one for one in plan.detectable if METRICS[one.metric].times]
     of_slo = [one for one in latencies if (one.metric, one.request_class) in named]
-    compared = (of_slo or latencies[:1])[-1]
+    compared = max(
+        of_slo or latencies[:1], key=lambda one: math.inf if one.seconds is None else one.seconds
+    )
     sentence = (
         f"Run it for {seconds} s (--servebench-duration={seconds}): {100 * POWER:.0f} % of such "
         f"runs pass or fail, rather than be inconclusive. To detect {100 * asked['change']:g} % "

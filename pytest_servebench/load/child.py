@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import IO, Any, Final
 
 from pytest_servebench.errors import InvalidMeasurementError
-from pytest_servebench.load.job import NO_MEMORY, NO_PRIORITY, Job
+from pytest_servebench.load.job import NO_MEMORY, NO_PRIORITY, NO_SPACE, Job
 from pytest_servebench.load.readings import counters
 from pytest_servebench.load.store import Phase, RecordStore
 from pytest_servebench.system.python_child import python_child
@@ -210,9 +210,15 @@ def _why(status: int, said: str, oom_kills: int) -> str:
         )
     if status == NO_MEMORY:
         return f"the load generator ran out of memory ({_memory_limit()}).\n{said}"
+    if status == NO_SPACE:
+        return (
+            "there was no space for the load generator's report of its answers. "
+            f"{_REMEDIES[errno.ENOSPC]}."
+        )
     if status > 0:
         limited = f" ({_memory_limit()})" if _is_limited() else ""
-        return f"the load generator exited with status {status}{limited}:\n{said}"
+        tail = f":\n{said}" if said else " without a message"
+        return f"the load generator exited with status {status}{limited}{tail}"
     try:
         name = signal.Signals(-status).name
     except ValueError:  # a real-time signal

@@ -16,7 +16,7 @@ import traceback
 from typing import Any
 
 from pytest_servebench.load.engine import Engine
-from pytest_servebench.load.job import NO_MEMORY, NO_PRIORITY, Job
+from pytest_servebench.load.job import NO_MEMORY, NO_PRIORITY, NO_SPACE, Job
 from pytest_servebench.load.journal import JournalWriter
 from pytest_servebench.load.limits import raise_open_files
 from pytest_servebench.load.pacing import end_with_parent, set_priority, stop_tracers
@@ -111,10 +111,15 @@ def _make_load(records: int, journal: JournalWriter | None) -> int:
         "heads": {index: head.hex() for index, head in engine.heads.items()},
         "answers": {index: body.hex() for index, body in engine.answers.items()},
     }
-    json.dump(outcome, sys.stdout)
-    # The interpreter's normal shutdown would wait for connections that are being closed.
-    sys.stdout.flush()
-    os._exit(0)
+    status = 0
+    try:
+        json.dump(outcome, sys.stdout)
+        sys.stdout.flush()
+    except OSError:
+        status = NO_SPACE
+    # The interpreter's normal shutdown would wait for connections that are being closed, and fail
+    # to flush what there is no space for.
+    os._exit(status)
 
 
 if __name__ == "__main__":

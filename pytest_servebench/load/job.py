@@ -15,6 +15,8 @@ NO_PRIORITY: Final = 77
 """Exit status: the system does not allow the requested priority."""
 NO_MEMORY: Final = 78
 """Exit status: out of memory."""
+NO_SPACE: Final = 79
+"""Exit status: no space for the report."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,12 +145,13 @@ class Worker:
 
     def give_up(self) -> None:
         """Time the request out, and close its connection."""
-        reason = _LATE
+        reason, received = _LATE, self.received()
         if self.channel is None:
             reason = "no connection in time"
         elif self._held:
             reason = "not sent in time: the server allows no more requests at once"
-        received = self.received()
+        elif received is not None and received.parts is not None and received.parts.told:
+            reason = "the answer did not end in time"
         self._end_connection()
         self._fail(Outcome.TIMEOUT, reason, received=received)
 

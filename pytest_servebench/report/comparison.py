@@ -93,7 +93,7 @@ def interval_text(change: Change) -> str:
 
 
 def beyond_text(change: Change) -> str:
-    """Return the share of NEW's requests that took longer than BASE's percentile, with its own.
+    """Return the share of NEW's requests that exceeded BASE's percentile, with its own.
 
     Empty where the requests were not compared.
     """
@@ -101,7 +101,7 @@ def beyond_text(change: Change) -> str:
     if change.beyond is None or change.percentile is None or permille is None:
         return ""
     return (
-        f"{quantity('share', change.beyond)} of its requests took longer than "
+        f"{quantity('share', change.beyond)} of its requests exceeded "
         f"{quantity('time', change.percentile)}, {100 - permille / 10:g} % in BASE"
     )
 

@@ -152,6 +152,7 @@ def test_the_ending_of_a_process_in_words() -> None:
     assert "--servebench-priority=auto" in child._why(NO_PRIORITY, "", oom_kills=0)
     assert "memory" in child._why(NO_MEMORY, "MemoryError", oom_kills=0)
     assert "status 3" in child._why(3, "Traceback", oom_kills=0)
+    assert child._why(120, "", oom_kills=0).endswith("without a message")
 
 
 @pytest.mark.parametrize(
@@ -173,20 +174,36 @@ def test_a_process_that_cannot_be_started(
     assert words in str(caught.value)
 
 
-def test_a_generator_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def limit_generator(patch: pytest.MonkeyPatch, what: int, most: int) -> None:
+    """Limit a resource of the generator's process alone."""
     start: Any = subprocess.Popen
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (20_000_000, 20_000_000))
+        resource.setrlimit(what, (most, most))
 
     def limited(*command: Any, **options: Any) -> Any:
         return start(*command, **options, preexec_fn=limit)
 
-    monkeypatch.setattr(subprocess, "Popen", limited)
+    patch.setattr(subprocess, "Popen", limited)
+
+
+def test_a_generator_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_generator(monkeypatch, resource.RLIMIT_AS, 20_000_000)
     before = psutil.Process().num_fds()
     with pytest.raises(InvalidMeasurementError, match="the load generator"):
         run_load(SPEC)
     assert psutil.Process().num_fds() == before
+
+
+def test_a_generator_without_space_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its report nor a traceback can be written."""
+    limit_generator(monkeypatch, resource.RLIMIT_FSIZE, 0)
+    with serving(always(OK)) as port:
+        spec = dataclasses.replace(SPEC, target=Target("127.0.0.1", port), duration=0.2)
+        result = run_load(spec)
+    assert result.failure is not None
+    assert "TMPDIR" in result.failure
+    assert result.records.counts()["ok"] == len(result.records)
 
 
 # -- room ---------------------------------------------------------------------------------------

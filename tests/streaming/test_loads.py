@@ -69,7 +69,7 @@ SAID = {
     "no end": "cut off",
     "an error inside a 200": "out of memory",
     "not streamed": '"stream": true',
-    "never ended": "no answer in time",
+    "never ended": "did not end in time",
 }
 FEW: dict[str, Any] = {"arrivals": Constant(), "buffer_size": 10}
 

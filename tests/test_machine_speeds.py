@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pytest_servebench.analysis.capacities import CapacityCase, comparable
 from pytest_servebench.analysis.changes import Change, changes_of
 from pytest_servebench.analysis.compare import TAIL, compare, fails
-from pytest_servebench.analysis.machine_effects import Machine, effect_on
+from pytest_servebench.analysis.machine_effects import Machine, effect_on, machine_text
 from pytest_servebench.analysis.machine_speed import machine_of_searches
 from pytest_servebench.analysis.pairs import Pair, key_of
 from pytest_servebench.load.records import Outcome, Records
@@ -346,6 +346,22 @@ def test_what_a_slower_machine_drops_is_not_the_servers(
         assert "pp" in found.changes["drop_rate"].reason
         assert (found.changes["drop_rate"].by_machine > 0) == (machine > 1)
     assert found.changes["error_rate"].by_machine == 0
+
+
+@pytest.mark.parametrize(
+    ("slower", "slow", "fast", "said"),
+    [
+        (1.2, math.inf, 0.01, "1.2 times as slow in NEW, which may explain any change, as it was"),
+        (1 / 1.2, math.inf, 0.01, "1.2 times as fast in NEW, which may explain any change, as it"),
+        # A goodput, which all requests miss on the slower machine, though it keeps up.
+        (1.2, 0.0, 1.0, "1.2 times as slow in NEW, which may explain -100 %"),
+        (1 / 1.2, 0.0, 1.0, "1.2 times as fast in NEW, which may explain any change"),
+    ],
+)
+def test_what_the_machine_may_explain(slower: float, slow: float, fast: float, said: str) -> None:
+    text = machine_text(Machine(slower, slower).with_effect(slow=slow, fast=fast))
+    assert said in text
+    assert ("overloaded" in text) == math.isinf(slow)
 
 
 def test_of_a_class_without_requests_the_machine_changes_no_share() -> None:

@@ -166,8 +166,8 @@ def _keep(rows: Records, limits: Sequence[Limit], factor: float) -> npt.NDArray[
     for limit in limits:
         times = limit.metric.times
         if times is not None and limit.is_known(rows):
-            took = quantities.seconds(rows, times.name) * factor
-            kept &= ~(limit.counted(rows) & (took > limit.clause.bound))
+            slow = quantities.seconds(rows, times.name) > limit.clause.bound / factor
+            kept &= ~(limit.counted(rows) & slow)
     return kept
 
 
@@ -180,8 +180,10 @@ def machine_text(machine: Machine) -> str:
     word = "slow" if machine.slower > 1 else "fast"
     if machine.of_share:
         made = f"{100 * machine.made:+.1f} pp"
-    elif 0 < machine.made < math.inf:
-        made = f"{100 * (machine.made - 1):+.0f} %"
-    else:
+    elif machine.made == (math.inf if machine.slower > 1 else 0.0):
         made = "any change, as it was overloaded"
+    elif math.isinf(machine.made):  # on the slower machine, no request would have been good
+        made = "any change"
+    else:
+        made = f"{100 * (machine.made - 1):+.0f} %"
     return f"the machine was {factor:.3g} times as {word} in NEW, which may explain {made}"

@@ -37,7 +37,6 @@ _WARMUP_TICK: Final = 0.005
 _CAUTIOUS_SHARE: Final = 0.25  # of the warm-up, before all workers are used
 _WARMUP_PAUSE: Final = 0.02  # seconds after a failed warm-up request
 _KEPT_REASONS: Final = 50
-_UNWRITTEN: Final = 500_000_000  # ns for which streamed answers may stay unwritten
 NO_MORE: Final = 2**63
 """A time in ns, later than any arrival."""
 
@@ -161,7 +160,7 @@ class Engine:
         """
         window_end = self._start + int(self._job.duration * _NS)
         last = window_end + int(self._job.drain * _NS)
-        now = written = _clock()
+        now = _clock()
         while now < last and (now < window_end or self._ended < self._expected):
             left = window_end - now
             planned = self._tick if left <= 0 else min(self._tick, max(left / _NS, 0.001))
@@ -175,9 +174,8 @@ class Engine:
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             self._look_after()
-            if self._journal is not None and woken - written > _UNWRITTEN:
-                self._journal.flush()
-                written = woken
+            if self._journal is not None:
+                self._journal.flush_some(woken)
             now = _clock()
 
     async def _warm_up(self) -> None:

@@ -21,7 +21,8 @@ _HEAD: Final = struct.Struct("=Q")  # bytes of the answers that follow
 # Written in one go: alone, each would be written by code that is in none of the processor's caches,
 # which takes several times as long.
 _TOGETHER: Final = 32
-_MOST_BYTES: Final = 2**17  # of bodies that wait
+_BYTES_TOGETHER: Final = 2**17  # of bodies
+_LONGEST: Final = 500_000_000  # ns for which fewer wait
 _FORM: Final = 2  # of marshal: later ones look for objects that come twice
 
 
@@ -38,19 +39,30 @@ class JournalWriter:
         # Index, pieces merged, and the others with their times.
         self._waiting: list[tuple[int, int, list[Any]]] = []
         self._bytes = 0  # of bodies
+        self._flushed = 0  # when flush_some last wrote, ns
         self.lost = 0
 
     def add(self, index: int, completion: Completion) -> None:
-        """Take what arrived of the answer to the request with this index, if anything did."""
+        """Take what arrived of the answer to the request with this index, if anything did.
+
+        It is written later, unless too many wait already: now, other answers may have come.
+        """
         parts = completion.parts
         if parts is not None and parts.told:
             self._waiting.append((index, parts.merge(), parts.told))
             self._bytes += parts.size
-            if len(self._waiting) >= _TOGETHER or self._bytes > _MOST_BYTES:
+            if len(self._waiting) > 2 * _TOGETHER or self._bytes > 2 * _BYTES_TOGETHER:
                 self.flush()
 
+    def flush_some(self, now: int) -> None:
+        """Write the buffered answers, if they are many or old; to be called now and then."""
+        many = len(self._waiting) >= _TOGETHER or self._bytes > _BYTES_TOGETHER
+        if many or now - self._flushed > _LONGEST:
+            self._flushed = now
+            self.flush()
+
     def flush(self) -> None:
-        """Write the buffered answers; to be called now and then, and at the end."""
+        """Write the buffered answers; to be called at the end."""
         if not self._waiting:
             return
         answers = marshal.dumps(self._waiting, _FORM)

@@ -87,16 +87,36 @@ def test_an_answer_for_which_there_is_no_space_is_counted_and_leaves_nothing(
         assert writer.lost == 1
 
 
-def test_many_answers_are_written_without_being_asked() -> None:
+def test_answers_are_written_when_they_are_many_or_much_or_old() -> None:
     with tempfile.TemporaryFile() as file:
         writer = JournalWriter(file.fileno())
-        for index in range(100):
-            writer.add(index, came((5, b"ab")))
-        assert len([*Journal(file)]) > 80
-        writer.add(100, came((5, bytes(2**21))))  # much at once is not held back
-        assert len([*Journal(file)]) == 101
-        writer.flush()
-        assert [one.index for one in Journal(file)] == [*range(101)]
+        second = 1_000_000_000
+
+        def add(count: int, size: int = 2) -> None:
+            for _ in range(count):
+                writer.add(0, came((5, bytes(size))))
+
+        def written() -> int:
+            return len([*Journal(file)])
+
+        writer.flush_some(second)
+        add(20)
+        writer.flush_some(second + 1)
+        assert written() == 0
+        add(20)
+        writer.flush_some(second + 2)
+        assert written() == 40
+        add(1)
+        writer.flush_some(2 * second)
+        assert written() == 41
+        add(1, 2**17 + 1)
+        assert written() == 41
+        writer.flush_some(2 * second + 1)
+        assert written() == 42
+        add(100)  # without being asked
+        assert 42 < written() < 142
+        add(1, 2**21)
+        assert written() == 143
 
 
 def test_a_journal_is_in_memory_if_usual_answers_fit(

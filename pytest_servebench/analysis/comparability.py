@@ -219,10 +219,11 @@ def _other_classes(pair: Pair) -> Iterator[str]:
         ("some repeats", [name for name in base if name in new and name not in every]),
     ):
         if names:
-            word = "class" if len(names) == 1 else "classes"
+            word, verb = ("class", "is") if len(names) == 1 else ("classes", "are")
+            quoted = joined(repr(clean(name)) for name in names)
             yield (
-                f"{key_text(pair.key)}: {word} {joined(map(clean, names))} of requests only in "
-                f"{where}, and not compared."
+                f"{key_text(pair.key)}: {word} {quoted} of requests {verb} only in {where}, and "
+                "not compared."
             )
 
 

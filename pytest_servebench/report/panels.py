@@ -93,7 +93,7 @@ def percentile_panel(metric: metrics.Metric, request_class: str = "") -> Panel:
 
     return Panel(
         title, "ms", point, metric.name, "log", 1e3, request_class=request_class,
-        absent="no requests" if not request_class else "no requests of this class",
+        absent="no requests" if not request_class else "no such times of this class",
     )  # fmt: skip
 
 

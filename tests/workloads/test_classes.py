@@ -183,7 +183,7 @@ def test_a_class_that_one_side_lacks_is_unknown_there() -> None:
     (found,) = compare(saved.run([one, other]), saved.run([one, without]), [gate]).gates
     assert [(len(judged.judged), judged.unknown) for judged in (both, found)] == [(2, 0), (1, 1)]
     (note,) = notes(saved.run([one, other]), saved.run([one, without]))
-    assert "quick and slow one" in note
+    assert "'quick' and 'slow one'" in note
     assert "only in BASE" in note
 
 

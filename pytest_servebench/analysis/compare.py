@@ -169,11 +169,10 @@ def compare(
     alike = same_generator(base, new)
     cases = []
     for each in parts.values():
-        machine = None
+        every = records_of(each[0], directories)
+        machine = _machine(each[0], every) if alike else None  # by the work for all requests
         for pair in each:
-            records = records_of(pair, directories)
-            if alike and pair is each[0]:
-                machine = _machine(pair, records)  # by the work for all requests
+            records = every if pair is each[0] else records_of(pair, directories)
             gated = {
                 gate.metric: gate.threshold
                 for gate in gates
@@ -182,7 +181,7 @@ def compare(
             speed = machine or STEADY
             faster = records[0] if speed.slower > 1 else records[1]
             changes = changes_of(
-                pair, request_shifts(*records), gated, TAIL / statements, speed, faster
+                pair, request_shifts(*records, every), gated, TAIL / statements, speed, faster
             )
             slower = None if machine is None else machine.slower
             cases.append(_compare(pair, changes, gated, slower))

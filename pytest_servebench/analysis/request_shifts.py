@@ -1,6 +1,7 @@
 """How percentiles and means shifted, from the requests of both runs, if both have records."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,17 @@ import numpy as np
 from pytest_servebench.analysis.pairs import Pair
 from pytest_servebench.load import quantities
 from pytest_servebench.load.records import Records
-from pytest_servebench.metrics import TIMES, Times, percentiles_of, statistics_of
+from pytest_servebench.metrics import (
+    METRICS,
+    TIMES,
+    Metric,
+    Times,
+    percentiles_of,
+    statistics_of,
+)
 from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.stats.departures import services
 from pytest_servebench.stats.shifts import Shift, Side, mean_shift, percentile_shifts
 
 Repeats = Sequence[Records]
@@ -27,14 +36,29 @@ def records_of(pair: Pair, directories: tuple[Path | None, Path | None]) -> tupl
     return _records(pair.base, directories[0]), _records(pair.new, directories[1])
 
 
-def request_shifts(base: Repeats, new: Repeats) -> Mapping[str, Shift]:
-    """Return the shift of each statistic of times, computed from the requests, by metric."""
+def request_shifts(
+    base: Repeats, new: Repeats, whole: tuple[Repeats, Repeats] | None = None
+) -> Mapping[str, Shift]:
+    """Return the shift of each statistic of times, computed from the requests, by metric.
+
+    Args:
+        base: the repeats of BASE.
+        new: those of NEW.
+        whole: the records of all requests, if these are of one class.
+    """
     found: dict[str, Shift] = {}
     for times in TIMES:
         sides = _side(base, times), _side(new, times)
         if sides[0] is not None and sides[1] is not None:
             found |= _shifts(times, sides[0], sides[1])
-    return found
+    large = [name for name, shift in found.items() if shift.is_large and _waits(METRICS[name])]
+    known = services(*(whole or (base, new))) if large else None
+    return found | {name: replace(found[name], services=known) for name in large}
+
+
+def _waits(metric: Metric) -> bool:
+    """Return whether a metric is about times that begin with the arrival."""
+    return metric.times is not None and metric.times.name in quantities.SINCE_ARRIVAL
 
 
 def _records(cases: Sequence[CaseResult], directory: Path | None) -> list[Records]:

@@ -27,6 +27,11 @@ difference does not have them. The variance is taken in two places:
 
 The end that is nearer to 1 has to pass both.
 
+**Few stretches** of a run are independent if a queue grows all along: even if NEW's requests take a
+hundred times as long in all of m blocks, that is chance once in 2^(m-1) times. But then its
+services tell whether the server is another one (:mod:`pytest_servebench.stats.departures`): if they
+surely take half as long again, the times that wait for them are at least so much longer.
+
 On pairs of identical queues (M/M/1, M/D/1, M/G/1, services with rare long pauses, modulated
 arrivals; at loads of 0.3, 0.6 and 0.8, 1,000 and 1,250 requests) gates on p50 to p99 and the mean
 then give false alarms in fewer than 1 % of the pairs (``benchmarks/parts/gates.py``).
@@ -41,6 +46,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.stats.bootstrap import Floats, binned, bins_for, least_length, moving_blocks
+from pytest_servebench.stats.departures import Services
 from pytest_servebench.stats.episodes import nearest_rank
 from pytest_servebench.stats.ratios import Range, exp
 from pytest_servebench.stats.student import NORMAL, student_quantile
@@ -48,6 +54,12 @@ from pytest_servebench.stats.student import NORMAL, student_quantile
 # Least that the quantile of a sum with random signs may be, of the normal one. The correction holds
 # for many blocks: with m equal ones no sum exceeds sqrt(m E), which is less than this leaves.
 _LIGHTEST: Final = 0.9
+
+_LARGE: Final = 4.0
+# Ratio of the services from which they tell that the times changed. On identical queues the limit
+# of 1 % is at most 1.14; servers that slow down under load have a longer one if their queue is long
+# by chance.
+_SURELY: Final = 1.5
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,7 @@ class Shift:
         weights: what one request of BASE and of NEW among the K adds to D.
         percentile: BASE's, of all its requests, seconds; ``None`` for a mean.
         beyond: share of NEW's requests beyond it; ``None`` for a mean.
+        services: how the services changed, if the times wait for them, and changed by much.
     """
 
     value: float
@@ -97,6 +110,12 @@ class Shift:
     weights: tuple[float, float] = (1.0, 1.0)
     percentile: float | None = None
     beyond: float | None = None
+    services: Services | None = None
+
+    @property
+    def is_large(self) -> bool:
+        """Return whether it is so large that a change of the services must show."""
+        return not 1 / _LARGE < self.value < _LARGE
 
     def at(self, tail: float) -> Range:
         """Return NEW / BASE with its interval; 0 and infinity where there is no limit.
@@ -104,6 +123,18 @@ class Shift:
         Args:
             tail: probability of the truth outside of it, such as 0.05.
         """
+        found = self._of_waits(tail)
+        if self.services is None:
+            return found
+        at_least = self.services.at(tail)
+        if self.value > 1 and at_least.low >= _SURELY:
+            return Range(self.value, max(found.low, min(self.value, at_least.low)), found.high)
+        if self.value < 1 and at_least.high <= 1 / _SURELY:
+            return Range(self.value, found.low, min(found.high, max(self.value, at_least.high)))
+        return found
+
+    def _of_waits(self, tail: float) -> Range:
+        """Return the interval that the times themselves give."""
         z = NORMAL.inv_cdf(1 - tail / 2)
         far = student_quantile(tail, self.degrees) * self.noise
         lighter = max(_LIGHTEST, 1 - (z**2 - 3) / (12 * max(1.0, self.events)))

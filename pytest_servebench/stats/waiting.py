@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pytest_servebench.load.records import NEVER, Outcome, Records
+from pytest_servebench.load.records import Records
+from pytest_servebench.stats.departures import stretches
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -50,7 +51,7 @@ def waiting(records: Records) -> Waiting:
         return Waiting()
     usual, mean = float(np.median(found)), float(found.mean())
     many, rate = found >= usual, len(records) / max(records.window / 1e9, 1e-9)
-    each = max(_slope(found[many], took[many]), _seconds_each(records, max(1.0, usual)))
+    each = max(_slope(found[many], took[many]), stretches(records, max(1.0, usual)).each)
     whole = float(took.mean())
     share = _slope(found, took) * mean / whole if whole else 0.0
     return Waiting(min(max(share, 0.0), 1.0), usual, mean, float(rate * each))
@@ -61,19 +62,6 @@ def _slope(found: Counts, took: Floats) -> float:
     apart = found - found.mean()
     squares = float(apart @ apart)
     return float(apart @ took) / squares if squares else 0.0
-
-
-def _seconds_each(records: Records, least: float) -> float:
-    """Return the seconds between two departures while at least so many requests are in flight."""
-    taken = records.outcome != Outcome.DROPPED
-    ended = records.done[taken & (records.done != NEVER)]
-    times = np.concatenate([records.scheduled[taken], ended])
-    steps = np.repeat([1, -1], (int(taken.sum()), len(ended)))
-    order = np.argsort(times, kind="stable")
-    times, steps = times[order], steps[order]
-    deep = np.cumsum(steps)[:-1] >= least
-    left = np.count_nonzero(deep & (steps[1:] < 0))
-    return float(np.diff(times)[deep].sum()) / 1e9 / left if left else 0.0
 
 
 def time_on_a_slower_machine(share: float, slower: float, room: float = math.inf) -> float:

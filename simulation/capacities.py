@@ -151,7 +151,7 @@ def searched(
         limiting="" if found.limiting is None else str(limits[found.limiting].clause),
         lowest=chosen.lowest, highest=chosen.highest, budget=chosen.budget,
         generator_limit=found.generator_limit, slow_recovery=found.slow_recovery,
-        recovery_seconds=found.recovery_seconds,
+        recovery_seconds=found.recovery_seconds, expected=found.expected,
     )  # fmt: skip
     result = dataclasses.replace(result, probes=driver.probes(found), reason=reason(result))
     return with_judged(result, ()), tuple(made)

@@ -13,9 +13,14 @@ import numpy as np
 from pytest_servebench.load.records import Records
 from pytest_servebench.load.store import NEVER, Outcome
 from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
+from pytest_servebench.measure.capacity_queue import with_queue
 from pytest_servebench.measure.capacity_search import CapacitySearch
+from pytest_servebench.objectives.limits import Limit, limits_of
+from pytest_servebench.objectives.slo import parse_slo
+from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.sizing.expected import Settled
 from pytest_servebench.stats.probed import OVERLOADED, probed
-from simulation import queues
+from simulation import queues, saved
 from simulation.distributions import (
     Hyperexponential,
     Seconds,
@@ -116,13 +121,15 @@ class Server:
             status=np.zeros(number, dtype=np.int16), window=int(seconds * 1e9),
         )  # fmt: skip
 
-    def probe(self, plan: Plan, dice: np.random.Generator, slower: Slower = steady) -> ProbeOutcome:
-        """Return the outcome of a probe."""
+    def probe(
+        self, plan: Plan, dice: np.random.Generator, slower: Slower = steady
+    ) -> tuple[ProbeOutcome, Records]:
+        """Return the outcome of a probe, and its records."""
         records = self.records(plan.rate, plan.seconds, dice, slower)
         beyond = records.latency() >= self.bound
         drain = max(0.0, (int(records.done.max(initial=0)) - records.window) / 1e9)
         seen = probed(records, beyond, plan.rate, plan.settle)
-        return ProbeOutcome(plan.rest + OVERHEAD + plan.seconds + drain, (seen,))
+        return ProbeOutcome(plan.rest + OVERHEAD + plan.seconds + drain, (seen,)), records
 
 
 _PLACES: Final = 36
@@ -247,16 +254,37 @@ def search(
     dice = np.random.default_rng(seed)
     looking, sent, now = CapacitySearch((ALLOWED,), settings), 0, 0.0
     slowdowns = []
+    settled: dict[int, Settled] = {}
+    number = 0
     while (plan := looking.next()) is not None:
         slower = steady if machine is None else machine.slower(now + plan.rest, seed)
-        outcome = server.probe(plan, dice, slower)
+        outcome, records = server.probe(plan, dice, slower)
         mean = float(slower(np.linspace(0.0, plan.seconds, 100)).mean())
         if machine is not None:
             over = outcome.limits[0].share >= OVERLOADED
             outcome = replace(outcome, work=machine.work(plan, mean, over, dice))
         if plan.stage == "estimate":
             slowdowns.append(mean)
+            settled[number] = settled_probe(records, plan, server.places)
+        number += 1
         sent += outcome.limits[0].arrivals
         now += outcome.elapsed
         looking.add(outcome)
-    return Search(looking.capacity(), sent, float(np.median(slowdowns or [1.0])))
+    found = with_queue(looking, settled, limits_of_p99(server.bound))
+    return Search(found, sent, float(np.median(slowdowns or [1.0])))
+
+
+def settled_probe(records: Records, plan: Plan, places: int | None = None) -> Settled:
+    """Return a probe for the queue that is fitted; without ``places``, nothing was dropped."""
+    case = replace(_case(), records=records, rate=plan.rate, workers=places or 1)
+    return Settled(case, plan.settle)
+
+
+def limits_of_p99(bound: float) -> tuple[Limit, ...]:
+    """Return the limit on p99, as a test's SLO gives it; the bound is in seconds."""
+    return limits_of(parse_slo(f"p99<{1e3 * bound:g}ms"))
+
+
+@cache
+def _case() -> CaseResult:
+    return replace(saved.case(), buffer_size=0)

@@ -176,7 +176,7 @@ WRONG_RANGES = (
 )
 
 SEARCHES = (
-    ("pass", "capacity>=400/s", "capacity>=400/s: broken"),
+    ("pass", "capacity>=450/s", "capacity>=450/s: broken"),
     (
         "capacity.check('capacity>=100/s'); assert capacity.at_least(capacity.value)", "",
         "interval contains the bound",
@@ -185,7 +185,7 @@ SEARCHES = (
     (
         """with pytest.raises(Exception, match="the marker slo"):
         capacity.check('p90<5ms')
-    assert capacity.at_least(400)""", "", "<capacity 3",
+    assert capacity.at_least(450)""", "", "<capacity 3",
     ),
 )  # fmt: skip
 

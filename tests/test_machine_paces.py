@@ -126,6 +126,11 @@ def test_reports_tell_the_speed_of_the_machine() -> None:
     assert f"varied by {100 * varied:.0f} % between {len(jumps.slowdowns)} probes" in note
     assert "machine slower by" in "".join(map(str, probe_lines(jumps, "Toy", 200)))
     assert notes([steady]) == []
+    # Only without other speeds are the services those of one queue.
+    assert jumps.expected is None
+    assert steady.expected == pytest.approx(MU - math.log(100) / BOUND, rel=0.1)
+    text = " ".join("".join(map(str, probe_lines(steady, "Toy", 200))).split())
+    assert f"times of the probes has {steady.expected:.0f}/s" in text
     for one, probes in ((jumps, cases), (steady, others)):
         marks = capacity_marks(capacity_panels([one], probes))
         assert ("at the speed of its probe" in marks) is bool(one.slowdowns)

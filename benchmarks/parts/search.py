@@ -262,13 +262,15 @@ def section(data: Data) -> str:
         "*own* is 2 · 1.96 √(99 φ/N)/e, from the index of dispersion φ of the requests beyond the "
         "bound at its capacity and the elasticity e of their share in the rate there, both "
         "simulated with four million requests. It is no law: above the capacity a request tells "
-        "more.",
+        "more, and so does how long the server worked on each, which the interval also rests on if "
+        "the probes fit a queue.",
         "The estimator's constants were chosen on the first table's queues, with the seeds 1 to "
         "200 and 1000 to 1060; when an answer is left open, and its ends, on all of these queues "
         "with the seeds 3001 to 3230 and 11001 to 11200; how loosely a saturated rate bounds the "
         "curve, and how few events close it, with 20001 to 20150 and 50001 to 60200; what is made "
-        "of a machine's speed, with 30001 to 40100 and 80001 to 80060. Here the seeds begin with "
-        f"{data['first']}. The capacities are exact, from the queues' distributions.",
+        "of a machine's speed, with 30001 to 40100 and 80001 to 80060; how far a fitted queue "
+        f"counts, with 61001 to 61100. Here the seeds begin with {data['first']}. The capacities "
+        "are exact, from the queues' distributions.",
         table([cell for cell in data["cells"] if not cell["unseen"]]),
         "Other queues: 16 servers at a load at which probes do not settle; hyperexponential "
         "services; four servers on which one service in 200 is twenty times as long; arrivals "

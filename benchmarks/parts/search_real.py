@@ -16,11 +16,13 @@ from benchmarks.rounds import say
 from benchmarks.settings import Settings
 from pytest_servebench.load.validity import invalid_reason
 from pytest_servebench.measure.capacity_plan import ProbeOutcome, SearchSettings
+from pytest_servebench.measure.capacity_queue import with_queue
 from pytest_servebench.measure.capacity_search import CapacitySearch
+from pytest_servebench.sizing.expected import Settled
 from pytest_servebench.stats.probed import probed
 from simulation.floors import exceedances
 from simulation.known import Known, serve
-from simulation.searches import ALLOWED, Search, Server
+from simulation.searches import ALLOWED, Search, Server, limits_of_p99, settled_probe
 
 NAME = "search-real"
 TITLE = "Searches for the capacity of a real process"
@@ -63,6 +65,7 @@ def run(settings: Settings) -> Data:
 
 def _search(server: Known, seed: int, budget: float) -> Search:
     looking, sent = CapacitySearch((ALLOWED,), SearchSettings(budget=budget)), 0
+    number, settled = 0, dict[int, Settled]()
     while (plan := looking.next()) is not None:
         start = time.monotonic()
         time.sleep(plan.rest)
@@ -75,10 +78,13 @@ def _search(server: Known, seed: int, budget: float) -> Search:
         beyond = load.records.latency() >= BOUND
         seen = probed(load.records, beyond, plan.rate, plan.settle)
         elapsed = time.monotonic() - start
+        if plan.stage == "estimate":
+            settled[number] = settled_probe(load.records, plan)
+        number += 1
         looking.add(
             ProbeOutcome(elapsed, state="invalid") if reason else ProbeOutcome(elapsed, (seen,))
         )
-    return Search(looking.capacity(), sent)
+    return Search(with_queue(looking, settled, limits_of_p99(BOUND)), sent)
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:

@@ -101,6 +101,8 @@ class Capacity:
         slowdowns: by the index of a probe, how many times as long the machine took for the same
             work as at the median of these probes; the capacity is that at the median. Empty if its
             speed is not known to have varied.
+        expected: capacity of the queue that the probes fit, on which the interval rests, too;
+            ``None`` if they fit none.
     """
 
     state: CapacityState
@@ -115,6 +117,7 @@ class Capacity:
     used: tuple[int, ...]
     seconds: float
     slowdowns: Mapping[int, float] = field(default_factory=dict)
+    expected: float | None = None
 
     @property
     def width(self) -> float | None:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pytest_servebench.errors import InvalidMeasurementError, OptionError, ServerDiedError
 from pytest_servebench.load.records import Records
 from pytest_servebench.measure.capacity_plan import Capacity, Plan, ProbeOutcome, SearchSettings
+from pytest_servebench.measure.capacity_queue import with_queue
 from pytest_servebench.measure.capacity_search import CapacitySearch
 from pytest_servebench.objectives.limits import Limit
 from pytest_servebench.runs.capacity import CapacityProbe, ProbeState
 from pytest_servebench.runs.costs import work_of
 from pytest_servebench.runs.results import CaseResult
+from pytest_servebench.sizing.expected import Settled
 from pytest_servebench.stats.machine_paces import Work
 from pytest_servebench.stats.probed import OVERLOADED, Probed, probed
 
@@ -41,6 +43,7 @@ class CapacityRun:
     max_lag: float
     clock: Callable[[], float] = time.monotonic
     _probes: list[tuple[Plan, str, ProbeOutcome]] = field(default_factory=list, init=False)
+    _settled: dict[int, Settled] = field(default_factory=dict, init=False)
 
     def run(self, load: Load) -> tuple[Capacity, ServerDiedError | None]:
         """Return the result of the search, and how the server died if it did.
@@ -72,6 +75,8 @@ class CapacityRun:
                         limits = found
                         over = any(one.share >= OVERLOADED for one in found)
                         work = work_of(result, overloaded=over)
+                        if plan.stage == "estimate":
+                            self._settled[len(self._probes)] = Settled(result, plan.settle)
             now = self.clock()
             outcome = ProbeOutcome(now - last, limits, state, work)
             last = now
@@ -79,7 +84,7 @@ class CapacityRun:
             search.add(outcome)
             if died is not None:
                 return search.capacity(), died
-        return search.capacity(), None
+        return with_queue(search, self._settled, self.limits), None
 
     def probes(self, capacity: Capacity) -> tuple[CapacityProbe, ...]:
         """Return the probes as they are saved, for what was found from them."""

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from pytest_servebench.measure.capacity_plan import (
@@ -27,6 +28,7 @@ from pytest_servebench.measure.capacity_plan import (
 from pytest_servebench.measure.recovery import Recovery
 from pytest_servebench.runs.capacity import CapacityState, ProbeStage
 from pytest_servebench.stats.capacity import Bracket, Curve, fit, least, limiting_curve, rivals
+from pytest_servebench.stats.expected import Expected, informed
 from pytest_servebench.stats.machine_paces import MEDIAN_PACE, Pace, Work, paces
 from pytest_servebench.stats.probed import OVERLOADED, Probed, evidence, saturation
 from pytest_servebench.stats.relaxation import relaxation_of
@@ -156,9 +158,12 @@ class CapacitySearch:
         lately = (one[0] for one in self._every[-_TRIES:])
         return self._disturbed.isdisjoint(lately) and self._straddled(self._undisturbed)
 
-    def capacity(self) -> Capacity:
-        """Return what is known so far; after the end, the result."""
-        curves = self._curves()
+    def capacity(self, expected: Mapping[int, Expected] = MappingProxyType({})) -> Capacity:
+        """Return what is known so far; after the end, the result.
+
+        ``expected`` is what a queue fitted to the probes says, by the index of the limit.
+        """
+        curves = [*map(informed, self._curves(), map(expected.get, self._known_of))]
         bracket = least(curves)
         state, low, high = self._state(curves, bracket)
         if self._unseen and state != "below_range":
@@ -173,6 +178,7 @@ class CapacitySearch:
         broken = bool(curves) and state in ("found", "open", "below_range")
         limiting = self._known_of[limiting_curve(curves)] if broken else None
         known = state in ("found", "open", "server_died")
+        queue = None if limiting is None else expected.get(limiting)
         recovery = self._recovery
         slow = recovery is not None and recovery.slow
         return Capacity(
@@ -188,6 +194,7 @@ class CapacitySearch:
             used=tuple(index for index, _, _ in self._counted()),
             seconds=self._elapsed,
             slowdowns={index: math.exp(one.slower) for index, one in self._paced.items()},
+            expected=None if queue is None else queue.rate,
         )
 
     # -- what is known ----------------------------------------------------------------------------

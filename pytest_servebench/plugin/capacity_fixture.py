@@ -213,7 +213,7 @@ class _Search:
             needed_seconds=capacity.needed_seconds, generator_limit=capacity.generator_limit,
             slow_recovery=capacity.slow_recovery, recovery_seconds=capacity.recovery_seconds,
             probes=driver.probes(capacity), keep_alive=spec.terms.keep_alive,
-            streams=spec.streams,
+            streams=spec.streams, expected=capacity.expected,
         )  # fmt: skip
         clauses = judge_probes(result, self.cases)
         # Another range or a longer search would not help if nothing succeeds.

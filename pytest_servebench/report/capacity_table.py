@@ -198,6 +198,16 @@ def at_one_speed(one: CapacityResult) -> str:
     return f"{text}{more}"
 
 
+def from_queue(one: CapacityResult) -> str:
+    """Return that the interval also rests on service times, if it does; otherwise empty."""
+    if one.expected is None:
+        return ""
+    return (
+        f"a queue with the service times of the probes has {significant(one.expected)}/s; the "
+        "interval also rests on it"
+    )
+
+
 def unfinished_probes(run: Run) -> list[CaseResult]:
     """Return the probes of searches that were interrupted before they found anything."""
     known = {(one.nodeid, probe.label) for one in run.capacities for probe in one.probes}
@@ -211,6 +221,7 @@ def probe_lines(one: CapacityResult, name: str, width: int) -> list[Line]:
     facts += [("", f"{name} {recovery(one)}.")] if one.slow_recovery else []
     facts += [("beside", f"{beside}.")] if (beside := disturbed(one)) else []
     facts += [("machine", f"{speed}.")] if (speed := at_one_speed(one)) else []
+    facts += [("queue", f"{queue}.")] if (queue := from_queue(one)) else []
     facts.append(
         (
             "search",

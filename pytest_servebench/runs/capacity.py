@@ -129,6 +129,8 @@ class CapacityResult:
         label: which of several searches of its test it is; empty for the only one.
         keep_alive: whether connections were reused, if the server allowed it.
         streams: how many workers shared a connection.
+        expected: capacity of the queue that the probes fit, on which the interval rests, too;
+            ``None`` if they fit none.
     """
 
     name: str
@@ -167,6 +169,7 @@ class CapacityResult:
     label: str = ""
     keep_alive: bool = True
     streams: int = 1
+    expected: float | None = None
 
     @property
     def sizes(self) -> Sizes:

@@ -43,6 +43,10 @@ _HEADINGS: Final = (
     ("seconds used", "Time used of the search's budget"),
     ("recovery", "Time without load that the server needed after an overload"),
     ("generator fails at", "Rate that the load generator could not make"),
+    (
+        "fitted queue",
+        "Capacity of a queue with the probes' service times; the interval rests on it, too",
+    ),
 )
 _SMALL: Final = 7  # half a marker
 _LETTER: Final = 24  # between the letters of two searches
@@ -285,6 +289,7 @@ def _search(
             f"{significant(one.seconds)} of {significant(one.budget)}",
             recovery,
             MISSING if limit is None else f"{trimmed(limit)}/s",
+            MISSING if one.expected is None else f"{significant(one.expected)}/s",
         ),
         tuple(clean(limit.clause) for limit in one.limits),
         capacity_table.SLOWER if one.slowdowns else "",

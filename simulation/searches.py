@@ -270,7 +270,7 @@ def search(
         sent += outcome.limits[0].arrivals
         now += outcome.elapsed
         looking.add(outcome)
-    found = with_queue(looking, settled, limits_of_p99(server.bound))
+    found = with_queue(looking, settled, [limit_of_p99(server.bound)])
     return Search(found, sent, float(np.median(slowdowns or [1.0])))
 
 
@@ -280,9 +280,10 @@ def settled_probe(records: Records, plan: Plan, places: int | None = None) -> Se
     return Settled(case, plan.settle)
 
 
-def limits_of_p99(bound: float) -> tuple[Limit, ...]:
+def limit_of_p99(bound: float) -> Limit:
     """Return the limit on p99, as a test's SLO gives it; the bound is in seconds."""
-    return limits_of(parse_slo(f"p99<{1e3 * bound:g}ms"))
+    (limit,) = limits_of(parse_slo(f"p99<{1e3 * bound:g}ms"))
+    return limit
 
 
 @cache

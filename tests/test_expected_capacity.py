@@ -13,7 +13,7 @@ from pytest_servebench.objectives.slo import parse_slo
 from pytest_servebench.sizing.expected import Settled, expected, model_of
 from pytest_servebench.stats.capacity import Curve
 from pytest_servebench.stats.expected import Expected, informed
-from simulation.searches import Server, capacity, limits_of_p99, settled_probe
+from simulation.searches import Server, capacity, limit_of_p99, settled_probe
 from simulation.servers import OTHERS
 
 RATES = np.geomspace(50, 200, 301)
@@ -70,13 +70,14 @@ def test_the_capacity_of_a_known_queue_is_expected(server: Server) -> None:
     seen, truth = probes(server, 0.9, 1.0, 1.1, 1.2, 0.8, 1.0)
     model = model_of(seen)
     assert model is not None
-    found = expected(model, seen, *limits_of_p99(server.bound), around=1.2 * truth)
+    found = expected(model, seen, limit_of_p99(server.bound), around=1.2 * truth)
     assert found is not None
     assert found.error < 0.1
     assert abs(math.log(found.rate / truth)) < 3 * found.error
     for other in ("success_rate>=99%", "p99{chat}<50ms", "ttft.p99<50ms"):
-        assert expected(model, seen, *limits_of(parse_slo(other)), around=truth) is None
-    assert expected(model, seen, *limits_of_p99(server.bound), around=4 * truth) is None
+        (limit,) = limits_of(parse_slo(other))
+        assert expected(model, seen, limit, around=truth) is None
+    assert expected(model, seen, limit_of_p99(server.bound), around=4 * truth) is None
 
 
 def test_other_servers_have_no_queue() -> None:

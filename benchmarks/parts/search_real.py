@@ -22,7 +22,7 @@ from pytest_servebench.sizing.expected import Settled
 from pytest_servebench.stats.probed import probed
 from simulation.floors import exceedances
 from simulation.known import Known, serve
-from simulation.searches import ALLOWED, Search, Server, limits_of_p99, settled_probe
+from simulation.searches import ALLOWED, Search, Server, limit_of_p99, settled_probe
 
 NAME = "search-real"
 TITLE = "Searches for the capacity of a real process"
@@ -84,7 +84,7 @@ def _search(server: Known, seed: int, budget: float) -> Search:
         looking.add(
             ProbeOutcome(elapsed, state="invalid") if reason else ProbeOutcome(elapsed, (seen,))
         )
-    return Search(with_queue(looking, settled, limits_of_p99(BOUND)), sent)
+    return Search(with_queue(looking, settled, [limit_of_p99(BOUND)]), sent)
 
 
 def columns(data: Data) -> Mapping[str, Mapping[str, str]]:

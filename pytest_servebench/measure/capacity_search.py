@@ -159,10 +159,7 @@ class CapacitySearch:
         return self._disturbed.isdisjoint(lately) and self._straddled(self._undisturbed)
 
     def capacity(self, expected: Mapping[int, Expected] = MappingProxyType({})) -> Capacity:
-        """Return what is known so far; after the end, the result.
-
-        ``expected`` is what a queue fitted to the probes says, by the index of the limit.
-        """
+        """Return what is known so far; after the end, the result; by a limit's queue, if known."""
         curves = [*map(informed, self._curves(), map(expected.get, self._known_of))]
         bracket = least(curves)
         state, low, high = self._state(curves, bracket)
@@ -178,7 +175,6 @@ class CapacitySearch:
         broken = bool(curves) and state in ("found", "open", "below_range")
         limiting = self._known_of[limiting_curve(curves)] if broken else None
         known = state in ("found", "open", "server_died")
-        queue = None if limiting is None else expected.get(limiting)
         recovery = self._recovery
         slow = recovery is not None and recovery.slow
         return Capacity(
@@ -194,7 +190,7 @@ class CapacitySearch:
             used=tuple(index for index, _, _ in self._counted()),
             seconds=self._elapsed,
             slowdowns={index: math.exp(one.slower) for index, one in self._paced.items()},
-            expected=None if queue is None else queue.rate,
+            expected=next((one.rate for at, one in expected.items() if at == limiting), None),
         )
 
     # -- what is known ----------------------------------------------------------------------------

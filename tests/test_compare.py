@@ -873,6 +873,7 @@ def test_what_the_machine_explains_is_not_the_servers(
         lines = comparison_lines(compare(saved.run([base]), saved.run([other])))
         text = " ".join(map(plain_text, lines))
         assert (f"{factor:g} times the CPU time per request" in text) == said
+        assert "…" not in text
 
 
 @pytest.mark.parametrize(

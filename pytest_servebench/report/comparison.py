@@ -18,7 +18,7 @@ from pytest_servebench.analysis.machine_effects import machine_text
 from pytest_servebench.analysis.pairs import key_text
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.gates import Gate
-from pytest_servebench.report.comparison_notes import conclusion, notes
+from pytest_servebench.report.comparison_notes import conclusion, notes, of_machine
 from pytest_servebench.report.facts import date_text, distinct
 from pytest_servebench.report.markdown import escaped, table_head, table_row
 from pytest_servebench.runs.results import Run
@@ -129,13 +129,21 @@ def run_text(run: Run) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def verdict_text(change: Change, gates: Sequence[Gate]) -> str:
-    """Return a verdict with its explanation."""
+def verdict_text(change: Change, gates: Sequence[Gate], *, brief: bool = False) -> str:
+    """Return a verdict with its explanation.
+
+    Args:
+        change: what it is about.
+        gates: those that may fail by it.
+        brief: whether notes say what the machine's speed may have done.
+    """
     broken = [str(gate) for gate in gates if gate.metric == change.metric and fails(gate, change)]
     told = f": {change.told}" if change.told else ""
     if broken:
         return f"WORSE, fails {joined(broken)}{told}"
     if change.verdict == "cannot tell" and change.reason not in ("", NOISE):
+        if brief and of_machine(change):
+            return "cannot tell: the machine's speed"
         return f"cannot tell: {change.reason}"
     return ("WORSE" if change.verdict == "worse" else change.verdict) + told
 
@@ -243,7 +251,10 @@ def _metrics(case: CaseComparison, every: bool) -> Sequence[str]:
 def _table(comparison: Comparison, width: int, every: bool) -> list[Line]:
     gates = [result.gate for result in comparison.gates]
     rows = [
-        [_row(case.changes[metric], gates_of(case, gates)) for metric in _metrics(case, every)]
+        [
+            _row(case.changes[metric], gates_of(case, gates), brief=True)
+            for metric in _metrics(case, every)
+        ]
         for case in comparison.cases
     ]
     layout = lay_out(_COLUMNS, [row for block in rows for row in block], width)
@@ -263,7 +274,7 @@ def _repeats(case: CaseComparison) -> str:
     return f"  {' and '.join(texts)} repeats"
 
 
-def _row(change: Change, gates: Sequence[Gate]) -> list[Cell]:
+def _row(change: Change, gates: Sequence[Gate], *, brief: bool = False) -> list[Cell]:
     metric, markup = METRICS[change.metric], _MARKUP.get(change.verdict, PLAIN)
     return [
         Cell(f"  {metric.written}"),
@@ -271,7 +282,7 @@ def _row(change: Change, gates: Sequence[Gate]) -> list[Cell]:
         Cell(quantity(metric.kind, change.new)),
         Cell(change_text(change.metric, change.change.value)),
         Cell(interval_text(change), {"light": True}),
-        Cell(verdict_text(change, gates), markup),
+        Cell(verdict_text(change, gates, brief=brief), markup),
     ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_servebench.errors import OptionError
-from pytest_servebench.load.store import Outcome
+from pytest_servebench.load.store import NEVER, Outcome
 from pytest_servebench.objectives.slo_grammar import parse_slo
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.sizing.answers import highest_rate, replicas_needed
@@ -352,10 +352,12 @@ def test_refusals_name_their_reason() -> None:
     case = server.case(0.4, 30.0, dice)
     slower = dataclasses.replace(server, mean=1.3 * server.mean)
     wide = Server("M/M/64", "M/M/1", 64, fifo(64), 0.3)
+    wider = Server("M/M/1200", "M/M/1", 1200, fifo(1200), 0.3)  # than is tried
     for cases, reason in (
         ([server.case(0.4, 2.0, dice)], Misfit.TOO_FEW),
         ([lost(case, 0.05)], Misfit.UNANSWERED),
         ([wide.case(0.3, 30.0, dice)], Misfit.NEVER_QUEUED),
+        ([wider.case(0.3, 3.0, dice)], Misfit.NEVER_QUEUED),
         ([case, slower.case(0.4, 30.0, dice)], Misfit.DIFFERS_BETWEEN_CASES),
     ):
         model = fit(cases)
@@ -364,6 +366,11 @@ def test_refusals_name_their_reason() -> None:
     some = fit([lost(case, 0.005)])
     assert isinstance(some, ServerModel)
     assert Caution.SOME_UNANSWERED in some.cautions
+    assert case.records is not None
+    unsent = dataclasses.replace(case.records, sent=np.full(len(case.records), NEVER))
+    model = fit([case, dataclasses.replace(case, records=unsent)])
+    assert isinstance(model, ServerModel)
+    assert model.sizes == (len(case.records),)
     with pytest.raises(ValueError, match="records"):
         fit([dataclasses.replace(case, records=None)])
     with pytest.raises(ValueError, match="rows"):

@@ -70,7 +70,12 @@ def fit(cases: Sequence[CaseResult]) -> ServerModel | Unfit:
         return Unfit((Misfit.UNANSWERED,), requests=requests)
     if requests < LEAST_REQUESTS:
         return Unfit((Misfit.TOO_FEW,), requests=requests)
+    # Cases of which no request was answered tell nothing.
+    known = [(case, part) for case, part in zip(cases, parts, strict=True) if len(part.sent)]
+    cases, parts = [case for case, _ in known], [part for _, part in known]
     candidates = candidates_of(parts)
+    if not candidates:  # more slots than are tried
+        return Unfit((Misfit.NEVER_QUEUED,), requests=requests)
     best = best_of(candidates)
     reasons = [*_reasons(parts, best)]
     queued = sum(int((part.inside >= best.slots).sum()) for part in parts)

@@ -1,5 +1,6 @@
 """Figures of each class of requests, as text."""
 
+import math
 from typing import Final
 
 from pytest_servebench.metrics import LATENCY, METRICS, SUCCESS_RATE, TPOT, TTFT
@@ -39,7 +40,8 @@ def _text(one: ClassFigures, arrivals: int) -> str:
 
 
 def _time(known: Percentile) -> str:
-    value, low, high = (
-        quantity("time", one or 0.0) for one in (known.value, known.low, known.high)
-    )
-    return f"{value if known.resolved else f'({value})'}, {low} to {high}"
+    value = quantity("time", math.inf if known.value is None else known.value)
+    text = value if known.resolved else f"({value})"
+    if known.low is None or known.high is None:  # all failed
+        return text
+    return f"{text}, {quantity('time', known.low)} to {quantity('time', known.high)}"

@@ -315,5 +315,6 @@ def test_a_mix_has_figures_for_each_class_in_json_text_and_page(
     for text in (shown, page):
         assert "class quick" in text
         assert "class broken" in text
+        assert "0 µs to infinite" not in text
     assert f"{case['classes'][1]['summary']['arrivals']} requests" in shown
     assert {one["request_class"] for one in case["clauses"]} == {"slow", "broken"}

@@ -67,7 +67,7 @@ class Reader(ABC, Generic[_T]):
         start = self.at
         word = self.take(_METRIC)
         if word is None:
-            self.refuse("expected a metric")
+            self.refuse("expected a metric", names=True)
         names = {
             name: one for one in self._metrics for name in (one.written, one.name, *one.aliases)
         }
@@ -76,8 +76,8 @@ class Reader(ABC, Generic[_T]):
             close = closest(word.lower(), names)
             guess = f"; did you mean {names[close].written}?" if close else ""
             if word.lower() in METRICS:
-                self.refuse(f"runs cannot be compared by {word}{guess}", start)
-            self.refuse(f"there is no metric '{clean(word)}'{guess}", start)
+                self.refuse(f"runs cannot be compared by {word}{guess}", start, names=True)
+            self.refuse(f"there is no metric '{clean(word)}'{guess}", start, names=True)
         return found, self._class(found)
 
     def _class(self, metric: Metric) -> str:
@@ -114,15 +114,23 @@ class Reader(ABC, Generic[_T]):
             self.refuse("expected ',' or 'and' followed by another clause, or the end")
         return True
 
-    def refuse(self, problem: str, at: int | None = None) -> NoReturn:
-        """Raise :class:`~pytest_servebench.errors.SLOSyntaxError` that points at a character."""
+    def refuse(self, problem: str, at: int | None = None, *, names: bool = False) -> NoReturn:
+        """Raise :class:`~pytest_servebench.errors.SLOSyntaxError` that points at a character.
+
+        Args:
+            problem: what is wrong.
+            at: its place; by default, where the reader is.
+            names: whether to list the metrics.
+        """
         text = clean(self.text)
-        raise SLOSyntaxError(
-            f"{self._language} '{text}': {problem}\n"
-            f"  {text}\n"
-            f"  {' ' * (self.at if at is None else at)}^\n"
-            f"Metrics: {', '.join(one.written for one in self._metrics)}."
-        )
+        lines = [
+            f"{self._language} '{text}': {problem}",
+            f"  {text}",
+            f"  {' ' * (self.at if at is None else at)}^",
+        ]
+        if names:
+            lines.append(f"Metrics: {', '.join(one.written for one in self._metrics)}.")
+        raise SLOSyntaxError("\n".join(lines))
 
 
 def written(metric: Metric, request_class: str) -> str:

@@ -15,7 +15,7 @@ from pytest_servebench.analysis.request_shifts import records_of, request_shifts
 from pytest_servebench.stats.bootstrap import Floats
 from pytest_servebench.stats.shifts import Shift, Side, mean_shift, percentile_shifts
 from pytest_servebench.stats.student import Z
-from simulation import saved
+from simulation import batching, saved
 from simulation.cases import steady
 from tests.examples import examples
 
@@ -144,3 +144,14 @@ def test_records_are_read_from_memory_or_from_the_runs_directories(tmp_path: Pat
     assert found["p50"].value == pytest.approx(np.median(both[1]) / np.median(both[0]), rel=0.05)
     assert found["ttfb.p99"].value == found["p99"].value
     assert request_shifts(*records_of(pair, (None, None))) == {}  # those of one repeat are missing
+
+
+@pytest.mark.slow
+def test_batches_of_requests_are_slow_together() -> None:
+    """By the correlation of the difference alone, six of these pairs had another mean."""
+    other = 0
+    for seed in range(16):
+        runs = [batching.run(batching.Server(), 0.8, 400, [side, seed]) for side in (7, 8)]
+        shift = request_shifts(runs[:1], runs[1:])["mean"].at(0.01)
+        other += shift.low > 1 or shift.high < 1
+    assert other <= 2

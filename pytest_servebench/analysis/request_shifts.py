@@ -21,6 +21,7 @@ from pytest_servebench.runs.case_records import read_records
 from pytest_servebench.runs.results import CaseResult
 from pytest_servebench.stats.departures import services
 from pytest_servebench.stats.shifts import Shift, Side, mean_shift, percentile_shifts
+from pytest_servebench.stats.summary import alike_for
 
 Repeats = Sequence[Records]
 """The records of one side of a pair; none if any of its cases has none."""
@@ -47,8 +48,11 @@ def request_shifts(
         whole: the records of all requests, if these are of one class.
     """
     found: dict[str, Shift] = {}
+    # Requests in a batch are slow together, for seconds: hardly significant in the difference of
+    # times that vary as much as answers' lengths, but in those of each run.
+    span = max((alike_for(one) for side in whole or (base, new) for one in side), default=0.0)
     for times in TIMES:
-        sides = _side(base, times), _side(new, times)
+        sides = _side(base, times, span), _side(new, times, span)
         if sides[0] is not None and sides[1] is not None:
             found |= _shifts(times, sides[0], sides[1])
     large = [name for name, shift in found.items() if shift.is_large and _waits(METRICS[name])]
@@ -68,8 +72,11 @@ def _records(cases: Sequence[CaseResult], directory: Path | None) -> list[Record
     return known if len(known) == len(found) else []
 
 
-def _side(repeats: Sequence[Records], times: Times) -> Side | None:
-    """Return the values of all repeats; ``None`` if any of them lacks them."""
+def _side(repeats: Sequence[Records], times: Times, span: float) -> Side | None:
+    """Return the values of all repeats; ``None`` if any of them lacks them.
+
+    Requests are alike for ``span`` at least, ns.
+    """
     samples = [quantities.sample(one, times.name) for one in repeats]
     known = [one for one in samples if one is not None]
     if not known or len(known) < len(samples):
@@ -85,7 +92,7 @@ def _side(repeats: Sequence[Records], times: Times) -> Side | None:
             ]
         ),
         sum(windows),
-        max(one.memory for one in repeats),
+        max(span, *(one.memory for one in repeats)),
     )
 
 

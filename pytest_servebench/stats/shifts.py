@@ -71,7 +71,8 @@ class Side:
             be several of one request, which are in no order of time, but in one block.
         arrivals: when the request of each came, ns; shape ``(n,)``.
         window: length of the arrival window, ns.
-        span: how long a session lasts, ns; 0 without sessions.
+        span: for how long requests are known to be alike, ns: in a batch, or as a session's; 0 if
+            that is unknown.
     """
 
     values: Floats

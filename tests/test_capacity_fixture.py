@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pytest_servebench.errors import InvalidMeasurementError, ServebenchError, ServerDiedError
+from pytest_servebench.load.classes import Classes
 from pytest_servebench.load.draws import schedule
 from pytest_servebench.load.records import Outcome, Records
 from pytest_servebench.measure import capacity_run
@@ -24,6 +25,7 @@ from pytest_servebench.plugin.progress import Progress
 from pytest_servebench.runs.capacity import CAPACITY_KEY, CapacityLimit
 from pytest_servebench.runs.results import CaseResult, ServerInfo
 from pytest_servebench.runs.run_json import read_file
+from pytest_servebench.stats.classes import class_figures
 from pytest_servebench.stats.summary import summarize
 from simulation import cases
 from simulation.capacities import capacity, probe_cases
@@ -314,6 +316,32 @@ def test_right_answers_are_required_by_limits_that_a_wrong_one_breaks(
     limits = (CapacityLimit(limit, 0.01),)
     (clause,) = judge_probes(capacity(probes=probes, limits=limits, limiting=limit), probes)
     assert clause.verdict == verdict
+
+
+def test_a_limit_on_a_class_of_which_nothing_succeeds_fails() -> None:
+    """No lower rate would keep it."""
+
+    def failing(made: CaseResult) -> CaseResult:
+        rows = made.records
+        assert rows is not None
+        number = np.arange(len(rows), dtype=np.uint32) % 2
+        outcome = np.where(number, Outcome.BAD_RESPONSE, rows.outcome).astype(rows.outcome.dtype)
+        rows = dataclasses.replace(
+            rows, outcome=outcome, classes=Classes.of(number, ("chat", "broken"))
+        )
+        figures = class_figures(rows, made.rate, math.inf)
+        failures = {"bad_response: cut off": int(number.sum())}
+        return dataclasses.replace(made, records=rows, classes=figures, failures=failures)
+
+    probes = tuple(map(failing, probe_cases()))
+    for limit, broken in (("p99{broken}<50ms", True), ("p99{chat}<50ms", False)):
+        limits = (CapacityLimit(limit, 0.01),)
+        clauses = judge_probes(capacity(probes=probes, limits=limits, limiting=limit), probes)
+        assert [(one.verdict, one.request_class) for one in clauses] == [
+            ("failed", "broken")
+        ] * broken
+        assert all("class broken succeeded" in one.message for one in clauses)
+        assert all("x bad_response: cut off" in one.message for one in clauses)
 
 
 @pytest.mark.slow

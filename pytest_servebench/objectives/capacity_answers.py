@@ -1,7 +1,8 @@
 """Whether the requests of a search for a capacity were answered, and correctly.
 
-A search counts the requests that break a limit. It cannot see that nothing succeeds at any rate,
-nor that unchecked answers count as successes although the checked ones are wrong.
+A search counts the requests that break a limit. It cannot see that nothing succeeds at any rate, of
+all requests or of a class that has a limit, nor that unchecked answers count as successes although
+the checked ones are wrong.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pytest_servebench.load.records import Outcome
 from pytest_servebench.metrics import METRICS
 from pytest_servebench.objectives.answers import right_answers, unchecked
-from pytest_servebench.objectives.slo_grammar import parse_slo
+from pytest_servebench.objectives.slo_grammar import Clause, parse_slo
 from pytest_servebench.objectives.successes import no_success
 from pytest_servebench.runs.results import CapacityResult, CaseResult, ClauseResult
 
@@ -27,9 +28,10 @@ def judge_probes(result: CapacityResult, probes: Sequence[CaseResult]) -> tuple[
 
 def _clauses(result: CapacityResult, probes: Sequence[CaseResult]) -> Iterator[ClauseResult]:
     slowest = min(probes, key=lambda one: one.rate)
-    nothing = [no_success(one) for one in probes]
-    if None not in nothing:
-        yield from filter(None, [no_success(slowest)])
+    limited = {clause.request_class: None for clause in _limits(result)}
+    nothing = [_no_success(probes), *(_no_success(_of_class(probes, name)) for name in limited)]
+    if found := next(filter(None, nothing), None):
+        yield found
         return
     # An overloaded server may answer wrongly: that matters only if it counts towards its capacity.
     top = result.value or result.low or slowest.rate
@@ -43,6 +45,23 @@ def _clauses(result: CapacityResult, probes: Sequence[CaseResult]) -> Iterator[C
     )
     if clause is not None and clause.verdict != "passed":
         yield clause
+
+
+def _of_class(probes: Sequence[CaseResult], name: str) -> list[CaseResult]:
+    """Return the parts of the loads that are about a class, where a request of it came."""
+    parts = [one.of_class(name) for one in probes if name in one.class_names]
+    return [one for one in parts if one.summary.arrivals]
+
+
+def _no_success(probes: Sequence[CaseResult]) -> ClauseResult | None:
+    """Return a broken clause, that of the lowest rate, if no request of any load succeeded."""
+    if any(no_success(one) is None for one in probes):
+        return None
+    return no_success(min(probes, key=lambda one: one.rate)) if probes else None
+
+
+def _limits(result: CapacityResult) -> Iterator[Clause]:
+    return (clause for limit in result.limits for clause in parse_slo(limit.clause))
 
 
 def _required(result: CapacityResult) -> Iterator[float]:

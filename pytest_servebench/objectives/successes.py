@@ -60,7 +60,8 @@ def judge_successes(result: CaseResult) -> ClauseResult | None:
 
 def no_success(result: CaseResult) -> ClauseResult | None:
     """Return a broken clause if no request succeeded; else ``None``."""
-    arrivals = result.summary.arrivals
+    arrivals, name = result.summary.arrivals, result.request_class
+    whose = f" of the class {name}" if name else ""
     if result.summary.outcomes.get(Outcome.OK.label, 0):
         return None
     return ClauseResult(
@@ -71,8 +72,11 @@ def no_success(result: CaseResult) -> ClauseResult | None:
         low=None,
         high=None,
         verdict="failed",
-        message=f"{CLAUSE}: broken: none of {arrivals:,} requests succeeded: {_reasons(result)}",
+        message=(
+            f"{CLAUSE}: broken: none of {arrivals:,} requests{whose} succeeded: {_reasons(result)}"
+        ),
         sort="successes",
+        request_class=name,
     )
 
 

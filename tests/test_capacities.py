@@ -280,7 +280,7 @@ def test_a_slower_machine_carries_less(factor: float, new: dict[str, Any], verdi
     change = case.changes["capacity"]
     assert change.verdict == verdict
     assert found.worse is (verdict == "worse")
-    text = " ".join(map(plain_text, comparison_lines(found)))
+    text = " ".join(" ".join(map(plain_text, comparison_lines(found))).split())
     assert ("capacity may change by more" in text) is (factor != 1)
     hidden = verdict == "cannot tell" and factor > 1
     assert (f"{factor:g} times as slow in NEW" in text) is hidden

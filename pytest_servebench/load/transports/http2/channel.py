@@ -143,7 +143,7 @@ class StreamedChannel(Channel):
         return Parts(self.most, self.told, self.size, self.late)
 
     def content(self) -> bytes:
-        """Return nothing: the parts are put together where that is asked for."""
+        """Return nothing: parts are joined where that is asked for; HTTP is judged without."""
         return b""
 
     def end(self, outcome: Outcome, now: int, reason: str) -> Completion:

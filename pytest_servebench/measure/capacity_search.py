@@ -174,6 +174,7 @@ class CapacitySearch:
             curves = []
         broken = bool(curves) and state in ("found", "open", "below_range")
         limiting = self._known_of[limiting_curve(curves)] if broken else None
+        queue = None if limiting is None else expected.get(limiting)
         known = state in ("found", "open", "server_died")
         recovery = self._recovery
         slow = recovery is not None and recovery.slow
@@ -190,7 +191,7 @@ class CapacitySearch:
             used=tuple(index for index, _, _ in self._counted()),
             seconds=self._elapsed,
             slowdowns={index: math.exp(one.slower) for index, one in self._paced.items()},
-            expected=next((one.rate for at, one in expected.items() if at == limiting), None),
+            expected=None if queue is None else queue.rate,
         )
 
     # -- what is known ----------------------------------------------------------------------------

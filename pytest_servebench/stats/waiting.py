@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_servebench.load.records import Records
+from pytest_servebench.stats.bootstrap import Floats
 from pytest_servebench.stats.departures import stretches
 
-Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
